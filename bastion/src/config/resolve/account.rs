@@ -26,25 +26,13 @@ const RENEW_BELOW: Duration = Duration::from_hours(3 * 24);
 /// `ACCOUNT.mark`.
 const ACCOUNT_LIMIT: usize = 250;
 
-/// Sections and groups that all accounts share.
-pub(super) struct AccountContext<'a> {
-    pub(super) sections: &'a FileSections,
-    pub(super) groups: &'a Groups,
-    pub(super) server: &'a ServerUrl,
-}
-
-/// The account whose credentials are resolved.
+/// The account whose credentials are resolved, and what all accounts share.
 pub(super) struct Owner<'a> {
     pub(super) identity: Arc<Identity>,
     pub(super) own: &'a AccountSection,
-    pub(super) context: &'a AccountContext<'a>,
-}
-
-impl Owner<'_> {
-    /// Values that hold for keys that the account does not have.
-    pub(super) fn defaults(&self) -> &AccountSection {
-        &self.context.sections.defaults
-    }
+    pub(super) sections: &'a FileSections,
+    pub(super) groups: &'a Groups,
+    pub(super) server: &'a ServerUrl,
 }
 
 /// Checks the templates of the defaults, which may be used by no account.
@@ -62,8 +50,7 @@ pub(super) fn check_defaults(defaults: &AccountSection, faults: &mut Faults) {
 /// Resolves one account. Parts with faults are left out.
 pub(super) fn resolve(
     name: &Located<String>,
-    own: &AccountSection,
-    context: &AccountContext<'_>,
+    owner: &Owner<'_>,
     resolved: &mut Resolved,
     faults: &mut Faults,
 ) {
@@ -75,28 +62,24 @@ pub(super) fn resolve(
         faults.add(name.place, message);
     }
     check_length(name, ACCOUNT_LIMIT, faults);
-    let owner = Owner {
-        identity: Arc::new(identity(name, own, context, faults)),
-        own,
-        context,
-    };
-    let credentials = own.credentials.or(&owner.defaults().credentials);
+    let (own, defaults) = (owner.own, &owner.sections.defaults);
+    let credentials = own.credentials.or(&defaults.credentials);
     if credentials.is_empty() {
         missing(name, "credentials", "credentials: {cms: {}}", faults);
     }
     let credentials = credentials.entries();
-    let schedds = own.schedds.or(&owner.defaults().schedds);
+    let schedds = own.schedds.or(&defaults.schedds);
     let have_others = !credentials.is_empty()
         && (credentials.iter()).all(|(_, credential)| !credential.schedds.is_missing());
     if schedds.is_empty() && !have_others {
         missing(name, "schedds", "schedds: [GROUP]", faults);
     }
     // Names are checked even where no credential is good.
-    let for_account = context.groups.choose(schedds, faults);
+    let for_account = owner.groups.choose(schedds, faults);
     let own = OverrideSection::default();
     let mut typed: Vec<Typed<'_>> = Vec::new();
     for (name, section) in credentials {
-        if let Some(credential) = credential(name, section, &own, &owner, faults) {
+        if let Some(credential) = credential(name, section, &own, owner, faults) {
             let credential = Arc::new(credential);
             typed.push(Typed {
                 name,
@@ -108,7 +91,7 @@ pub(super) fn resolve(
     check_duplicates(&typed, faults);
     for one in &typed {
         let own_choice = (!one.section.schedds.is_missing())
-            .then(|| context.groups.choose(&one.section.schedds, faults));
+            .then(|| owner.groups.choose(&one.section.schedds, faults));
         let chosen = own_choice.as_ref().unwrap_or(&for_account);
         if chosen.is_empty() {
             faults.warn(
@@ -116,9 +99,9 @@ pub(super) fn resolve(
                 "it is delivered nowhere: its `schedds` match none, or exclude all that they match",
             );
         }
-        let templates = templates(one, &typed, &owner, faults);
+        let templates = templates(one, &typed, owner, faults);
         for chosen in chosen {
-            resolved.add(chosen, &templates, context.groups);
+            resolved.add(chosen, &templates, owner.groups);
         }
     }
 }
@@ -136,8 +119,7 @@ fn templates(
     let others = typed.section.at.entries().iter();
     let others = others.map(|(name, other)| (Some(name), other));
     for (name, other) in others.chain([(None, &own)]) {
-        let groups = owner.context.groups;
-        let at = name.map(|name| groups.glob(name.place, &name.value, faults));
+        let at = name.map(|name| owner.groups.glob(name.place, &name.value, faults));
         let at = match at {
             // It is a fault.
             Some(None) => continue,
@@ -175,8 +157,8 @@ fn tokens(
         &other.tokens,
         &typed.section.tokens,
         &owner.own.tokens,
-        &owner.defaults().tokens,
-        &owner.context.sections.tokens,
+        &owner.sections.defaults.tokens,
+        &owner.sections.tokens,
     ];
     let durations = Durations::nearest(levels.map(|level| (&level.lifetime, &level.renew_below)));
     let lifetime = durations.lifetime.unwrap_or(LIFETIME);
@@ -192,10 +174,10 @@ fn missing(name: &Located<String>, key: &str, example: &str, faults: &mut Faults
 }
 
 /// The identity of an account. With a faulty one the names are still checked, by an identity that nobody has.
-fn identity(
+pub(super) fn identity(
     name: &Located<String>,
     own: &AccountSection,
-    context: &AccountContext<'_>,
+    defaults: &AccountSection,
     faults: &mut Faults,
 ) -> Identity {
     let filled = |key: &str, typed: &Given<String>, example: &str, faults: &mut Faults| {
@@ -206,7 +188,6 @@ fn identity(
         let value = fill(text, &[("account", &name.value)], faults);
         Some(Located { value, ..*text })
     };
-    let defaults = &context.sections.defaults;
     let principal = own.principal.or(&defaults.principal);
     let principal = filled("principal", principal, "principal: NAME@REALM", faults);
     if let Some(principal) = &principal

@@ -56,14 +56,14 @@ pub(super) fn credential(
     };
     let scopes = words(other.scopes.or(&section.scopes));
     let audience = words(other.audience.or(&section.audience));
-    let credkey = owner.own.credkey.or(&owner.defaults().credkey);
+    let credkey = owner.own.credkey.or(&owner.sections.defaults.credkey);
     let credkey = credkey.located().map(|text| fill(text, &values, faults));
     let credkey = credkey.unwrap_or_else(|| {
         let principal = owner.identity.principal.rsplit_once('@');
         // Without a realm there is a fault already, and the rest is still checked.
         principal.map_or("none", |(name, _realm)| name).to_owned()
     });
-    let server = owner.context.server;
+    let server = owner.server;
     let full_url = match CredentialUrl::creds(server, &issuer, &credkey, &role) {
         Ok(url) => url,
         Err(error) => {
@@ -126,8 +126,8 @@ fn grant(section: &CredentialSection, owner: &Owner<'_>, faults: &mut Faults) ->
     let levels = [
         &section.grant,
         &owner.own.grant,
-        &owner.defaults().grant,
-        &owner.context.sections.grant,
+        &owner.sections.defaults.grant,
+        &owner.sections.grant,
     ];
     let durations = Durations::nearest(levels.map(|level| (&level.lifetime, &level.warn)));
     let (lifetime, margin) = (durations.lifetime, durations.margin);

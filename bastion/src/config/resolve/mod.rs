@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use htvault::{RequestLimit, Settings, TlsSettings};
 
-use self::account::AccountContext;
+use self::account::Owner;
 use self::schedds::{Chosen, Groups};
 use super::faults::{Faults, Located, Place, Position};
 use super::given::Given;
@@ -55,11 +55,6 @@ pub(crate) fn config(file: &str, sections: &FileSections, faults: &mut Faults) -
         Some(vault) => vault.server().clone(),
         None => "https://vault.invalid".parse().ok()?,
     };
-    let context = AccountContext {
-        sections,
-        groups: &groups,
-        server: &server,
-    };
     account::check_defaults(&sections.defaults, faults);
     if sections.accounts.is_empty() {
         faults.add_at(
@@ -68,8 +63,15 @@ pub(crate) fn config(file: &str, sections: &FileSections, faults: &mut Faults) -
         );
     }
     let mut resolved = Resolved::default();
-    for (name, account) in sections.accounts.entries() {
-        account::resolve(name, account, &context, &mut resolved, faults);
+    for (name, own) in sections.accounts.entries() {
+        let owner = Owner {
+            identity: account::identity(name, own, &sections.defaults, faults).into(),
+            own,
+            sections,
+            groups: &groups,
+            server: &server,
+        };
+        account::resolve(name, &owner, &mut resolved, faults);
     }
     consistency::unused_groups(sections, &resolved.groups, faults);
     let service = sections.kerberos.service.get().cloned();
