@@ -5,8 +5,8 @@
 //! - *Good* is reported only when the credmon at the schedd has made an access token since the push.
 //! - The token that jobs live on is revoked only after its replacement is good; an attempt that fails
 //!   revokes nothing that may be stored somewhere.
-//! - A token that was made and could not be stored is used again at the next attempt: an outage of a
-//!   schedd makes no new logins.
+//! - A token that was made and is not at its schedd, be it that it could not be stored or is gone, is used again at the next
+//!   attempt: an outage of a schedd makes no new logins. One that ends meanwhile is revoked.
 
 mod observe;
 mod parts;
@@ -167,14 +167,22 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     }
 
     async fn bring_served(&mut self, step: PlanStep) -> Result<(), Problem> {
+        let has_candidate = self.tokens.candidate.is_some();
         let verdict = match step {
-            PlanStep::Push(why) => {
-                if self.tokens.at_schedd.is_none() && self.delivery.target.is_readable() {
-                    // Nobody would know any more of a token that is there and was never read.
-                    Box::pin(self.examine(false)).await?;
+            PlanStep::Push(why)
+                if self.tokens.at_schedd.is_none() && self.delivery.target.is_readable() =>
+            {
+                // Nobody would know any more of a token that is there and was never read.
+                let verdict = Box::pin(self.examine(false)).await?;
+                // Its storing only seemed to fail.
+                self.pushed = has_candidate && self.tokens.candidate.is_none();
+                if self.pushed {
+                    verdict
+                } else {
+                    Decision::Push(why)
                 }
-                Decision::Push(why)
             }
+            PlanStep::Push(why) => Decision::Push(why),
             PlanStep::Prove => Box::pin(self.prove()).await?,
             PlanStep::Observe => Box::pin(self.examine(false)).await?,
             PlanStep::Examine => Box::pin(self.examine(true)).await?,
@@ -188,8 +196,8 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             Decision::Push(why) => why,
         };
         match why {
-            // While there is a candidate it may be that one, whose storing seemed to fail.
-            PushReason::Replaced if self.tokens.candidate.is_none() => {
+            // Where there was a candidate it may be that one, whose storing seemed to fail.
+            PushReason::Replaced if !has_candidate => {
                 let now = self.now();
                 self.tokens.replaced_by_others(now);
             }

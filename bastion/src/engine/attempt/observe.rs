@@ -32,7 +32,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     pub(super) async fn examine(&mut self, prove: bool) -> Result<Decision, Problem> {
         let observed = self.observe().await?;
         let Some(stored) = observed.stored else {
-            let known = self.tokens.let_go();
+            let known = self.tokens.take_back();
             return Ok(Decision::Push(if known {
                 PushReason::Missing
             } else {
@@ -69,7 +69,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             None => at.is_none_or(|at| at == stored),
         };
         if !ours {
-            self.tokens.let_go();
+            self.tokens.take_back();
             return Ok(Decision::Push(PushReason::Replaced));
         }
         *at = Some(stored);

@@ -38,6 +38,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         self.note_tokens();
         self.is_issuing.send_replace(false);
         let owned = made?;
+        self.revoke_ended().await;
         self.check_new(&owned).await?;
         self.write_ahead().await;
         let sent = (self.now(), Instant::now());

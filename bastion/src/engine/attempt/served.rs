@@ -93,7 +93,20 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
 
     /// Revokes what was replaced. What cannot be revoked now is tried again at the next check.
     pub(super) async fn revoke_former(&mut self) {
+        self.revoke_those(|_| true).await;
+    }
+
+    /// The same of those that no job can live on, whatever is at the schedd: their logins live on for weeks.
+    pub(super) async fn revoke_ended(&mut self) {
+        let now = self.now();
+        self.revoke_those(|owned| owned.left(now).is_zero()).await;
+    }
+
+    async fn revoke_those(&mut self, is_chosen: impl Fn(&OwnedToken) -> bool) {
         for owned in self.tokens.former.clone() {
+            if !is_chosen(&owned) {
+                continue;
+            }
             let ended = owned.left(self.now()).is_zero() && owned.parent.is_none();
             if ended || self.revoke(&owned).await {
                 self.tokens.forget(&owned);

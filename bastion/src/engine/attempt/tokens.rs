@@ -25,7 +25,7 @@ const MOST_REPLACEMENTS: usize = 100;
 pub struct Tokens {
     /// The one at the schedd, if one is known.
     pub at_schedd: Option<AtSchedd>,
-    /// One that is made and not known to be stored: seldom, so it takes no room else.
+    /// One that is made and not known to be at the schedd: seldom, so it takes no room else.
     pub candidate: Option<Box<OwnedToken>>,
     /// Replaced ones, to be revoked when the current one is good.
     pub former: Vec<OwnedToken>,
@@ -224,6 +224,20 @@ impl Tokens {
             other => self.lost.extend(other.and_then(|token| token.record())),
         }
         known
+    }
+
+    /// Gives up what is not at the schedd any more. One that this process has is stored there again. Returns `true` if
+    /// anything was known.
+    pub(crate) fn take_back(&mut self) -> bool {
+        let is_candidate = |at: &mut AtSchedd| matches!(at, AtSchedd::Owned(..));
+        if self.candidate.is_none()
+            && let Some(AtSchedd::Owned(owned, _)) = self.at_schedd.take_if(is_candidate)
+        {
+            self.candidate = Some(Box::new(owned));
+            self.sent = None;
+            return true;
+        }
+        self.let_go()
     }
 
     /// Forgets a replaced token that has ended.

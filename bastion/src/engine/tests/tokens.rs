@@ -288,11 +288,10 @@ async fn a_token_whose_storing_seemed_to_fail_is_the_one_of_the_delivery() {
         outside.lock().stores_unanswered = false;
         watch(&service, HOUR).await;
         assert_eq!(service.state("a", "here"), Good);
-        let logins = outside.lock().logins;
-        assert!(logins <= 2, "{logins}");
+        assert_eq!(outside.lock().logins, 1);
         service.order(Order::Push(of(None, None))).await;
         watch(&service, HOUR).await;
-        assert_eq!(outside.lock().logins, logins + 1, "a new one");
+        assert_eq!(outside.lock().logins, 2, "a new one");
         assert_eq!(living(&outside).len(), 1);
         service.stop().await;
     }
@@ -379,5 +378,37 @@ async fn a_person_who_asks_for_a_new_token_gets_none_that_was_made_before() {
     assert_eq!(service.state("a", "ap1"), Good);
     assert_ne!(stored(), before);
     assert!(!outside.lock().is_alive(&before));
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedd_that_loses_what_it_takes_costs_no_further_logins() {
+    for wanted in [one(), in_a_directory()] {
+        let outside = Outside::new();
+        outside.lock().credmons = false;
+        let service = Service::start(&outside, wanted);
+        for _ in 0..12 * 60 {
+            tokio::time::sleep(MINUTE).await;
+            outside.lock().stored.clear();
+        }
+        assert!(outside.lock().stores > 20);
+        assert_eq!(outside.lock().living_children(), 1);
+        service.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedd_that_takes_nothing_for_days_costs_few_tokens_at_a_time() {
+    let outside = Outside::new();
+    outside.lock().stores_refused = true;
+    let mut wanted = one();
+    (wanted[0].lifetime, wanted[0].renew_below) = (HOUR, HOUR / 3);
+    let service = Service::start(&outside, wanted);
+    tokio::time::sleep(3 * DAY).await;
+    let line = service.reports.now().unwrap().deliveries[0].clone();
+    let known = line.other_accessors.len();
+    assert!((1..=4).contains(&known), "{known}");
+    let living = outside.lock().living();
+    assert!(living <= 2 * 4 + 1, "{living}");
     service.stop().await;
 }
