@@ -3,7 +3,7 @@
 //! A server's answer about one path, credential or account says nothing of others.
 
 use crate::model::delivery::{Credential, Delivery, Identity};
-use crate::model::problem::{Cause, Kind, Problem};
+use crate::model::problem::{Cause, Kind, Problem, Request};
 use crate::model::records::requested_content;
 
 /// A thing that deliveries share: one failure speaks for all of them.
@@ -87,7 +87,9 @@ pub(crate) fn blamed(delivery: &Delivery, problem: &Problem) -> Option<Resource>
                 problem.kind,
                 Kind::IssuerDown | Kind::NotOnboarded | Kind::Forbidden | Kind::VaultDown
             );
-            is_lasting.then_some(read)
+            // What may be done with vault tokens says nothing of reads with those that are there.
+            let is_of_read = problem.request != Some(Request::VaultToken);
+            (is_lasting && is_of_read).then_some(read)
         }
         Cause::Schedd(_) | Cause::Group(_) => None,
     }

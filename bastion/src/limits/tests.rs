@@ -397,3 +397,23 @@ async fn logins_that_one_mount_refuses_stop_no_login_at_another_one_and_no_read(
         assert!(!is_refused(&limits, &good, Extent::Login).await, "{kind:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_vault_token_that_vault_does_not_create_stops_no_read_with_others() {
+    let (a, other) = (at("a", "ap1"), at("a", "ap2"));
+    for (request, stops) in [(Request::VaultToken, false), (Request::AccessToken, true)] {
+        let limits = Limits::default();
+        let error = (ErrorKind::Forbidden, FailureScope::Credential);
+        let (cause, kind) = Problem::charge(&a.credential, error, request);
+        let permit = admitted(&limits, &a).await;
+        let problem = Problem {
+            request: Some(request),
+            ..Problem::new(cause, kind, "403")
+        };
+        permit.failed(&a, &problem);
+        drop(permit);
+        for extent in [Extent::Vault, Extent::Login] {
+            assert_eq!(is_refused(&limits, &other, extent).await, stops);
+        }
+    }
+}

@@ -132,6 +132,8 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
     /// Step of an exchange with a credd at which it came, where that is known.
     pub step: Option<Step>,
+    /// The request to Vault that failed, where it was one.
+    pub request: Option<Request>,
 }
 
 /// Kind of request to Vault.
@@ -270,6 +272,7 @@ impl Problem {
             message: message.into(),
             retry_after: None,
             step: None,
+            request: None,
         }
     }
 
@@ -352,6 +355,7 @@ impl Problem {
         };
         Self {
             retry_after: error.retry_after(),
+            request: Some(request),
             ..Self::new(cause, kind, message)
         }
     }
@@ -386,11 +390,8 @@ impl Problem {
     /// A bug of this program.
     #[must_use]
     pub fn internal(cause: Cause, what: &str) -> Self {
-        Self::new(
-            cause,
-            Kind::Internal,
-            format!("{what}; this is a fault of token-bastion, please report it"),
-        )
+        let message = format!("{what}; this is a fault of token-bastion, please report it");
+        Self::new(cause, Kind::Internal, message)
     }
 }
 

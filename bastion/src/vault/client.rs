@@ -116,7 +116,11 @@ impl Vault for HtVault {
         let child = match self.in_turn(create).await {
             Ok(child) => accept(child, &login).map_err(|why| {
                 let words = format!("Vault's answer to token/create is refused: {why}");
-                Problem::new(Cause::credential(credential), Kind::VaultDown, words)
+                let cause = Cause::credential(credential);
+                Problem {
+                    request: Some(Request::VaultToken),
+                    ..Problem::new(cause, Kind::VaultDown, words)
+                }
             }),
             Err(error) => Err(Problem::from_vault(credential, &error, Request::VaultToken)),
         };

@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::{AtSchedd, Attempt, is_dead};
 use crate::model::moment::until;
-use crate::model::problem::{Cause, Kind, Problem};
+use crate::model::problem::{Cause, Kind, Problem, Request};
 use crate::policy::plan::{self, PushReason};
 use crate::schedd::top_file;
 use crate::schedd::{Observation, Transport};
@@ -140,7 +140,10 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             let words = "Vault's answer to token/create has a token that is there already, as if something \
                          between repeated an old answer; it is not taken";
             let cause = Cause::credential(credential);
-            return Err(Problem::new(cause, Kind::VaultDown, words));
+            return Err(Problem {
+                request: Some(Request::VaultToken),
+                ..Problem::new(cause, Kind::VaultDown, words)
+            });
         }
         Ok(owned)
     }
