@@ -13,6 +13,7 @@ use super::env::Env;
 use super::status::Status;
 use crate::engine::revoke::RevocationReport;
 use crate::model::delivery::{Credential, Delivery, DeliveryId};
+use crate::model::records::requested_content;
 use crate::schedd::Transport;
 use crate::store::{Content, Unfinished};
 use crate::vault::Vault;
@@ -206,8 +207,8 @@ impl<V: Vault, T: Transport> Desired<V, T> {
             let record = &mut status.record;
             record.changed |= !is_same;
             let is_back = status.gone.is_some() && config.gone.is_none();
-            if is_back {
-                // A schedd that was away may have lost what it had.
+            if is_back || status.delivery.target != delivery.target {
+                // A schedd that was away may have lost what it had, and by another way it has to be reached first.
                 record.good_since = None;
             }
             status.gone = config.gone;
@@ -262,9 +263,9 @@ async fn next(mail: &mut UnboundedReceiver<Envelope>) -> Envelope {
     }
 }
 
-/// `true` when a schedd that has one delivery's token has what the other wants.
+/// `true` when a schedd that has one delivery's token has what the other wants, whatever the ways to log in and to reach it.
 pub(super) fn same_content(old: &Delivery, new: &Delivery) -> bool {
-    old.credential.is_same_token(&new.credential)
-        && old.target == new.target
+    requested_content(&old.credential) == requested_content(&new.credential)
+        && old.target.is_same_place(&new.target)
         && old.lifetime == new.lifetime
 }

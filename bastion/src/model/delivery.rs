@@ -94,18 +94,6 @@ impl Default for Grant {
 }
 
 impl Credential {
-    /// Returns true when both credentials ask for the same tokens. Facts about the grant do not matter: they
-    /// change no token.
-    #[must_use]
-    pub fn is_same_token(&self, other: &Self) -> bool {
-        let grant = self.grant;
-        *self
-            == Self {
-                grant,
-                ..other.clone()
-            }
-    }
-
     /// The scopes as Vault and HTCondor take them: separated by commas.
     #[must_use]
     pub fn scope_list(&self) -> Option<String> {
@@ -156,6 +144,21 @@ impl Target {
         match self {
             Self::Directory(_) => false,
             Self::Credd { authentication, .. } => authentication.method == Method::Scitokens,
+        }
+    }
+
+    /// Returns true for the same place, whatever the way to it: a schedd has one place for each domain of accounts.
+    #[must_use]
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Credd { authentication, .. },
+                Self::Credd {
+                    authentication: of_other,
+                    ..
+                },
+            ) => authentication == of_other,
+            _ => self == other,
         }
     }
 

@@ -1,12 +1,12 @@
 //! What is known is asked for while the loop runs, on paused time.
 
 use super::super::*;
-use super::service::Service;
+use super::service::{Service, at};
 use super::{MINUTE, deliveries, run_for};
 use crate::engine::report::Line;
 use crate::fakes::Outside;
 use crate::fixtures::config;
-use crate::model::delivery::Selection;
+use crate::model::delivery::{Delivery, Selection, Target};
 use crate::policy::plan::State;
 
 #[tokio::test(start_paused = true)]
@@ -96,4 +96,40 @@ async fn the_tally_says_in_numbers_what_the_report_says_in_names() {
         [("fix here", 3)]
     );
     assert_eq!(tally.next_try, next.min());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_way_to_log_in_or_to_reach_a_schedd_is_used_and_pushes_nothing() {
+    let other_keytab = |mut delivery: Delivery| {
+        let mut credential = (*delivery.credential).clone();
+        let mut identity = (*credential.identity).clone();
+        identity.keytab = "/another.keytab".into();
+        credential.identity = Arc::new(identity);
+        delivery.credential = Arc::new(credential);
+        delivery
+    };
+    let other_collector = |mut delivery: Delivery| {
+        if let Target::Credd { collector, .. } = &mut delivery.target {
+            *collector = Some("other.test".to_owned());
+        }
+        delivery
+    };
+    let ways: [&dyn Fn(Delivery) -> Delivery; 2] = [&other_keytab, &other_collector];
+    for other_way in ways {
+        let outside = Outside::new();
+        let service = Service::good(&outside, vec![at("a", "ap1")]).await;
+        let state = || {
+            let stores = outside.lock().stores;
+            (stores, service.state("a", "ap1"))
+        };
+        service.reload(vec![other_way(at("a", "ap1"))]).await;
+        tokio::time::sleep(MINUTE / 2).await;
+        assert_eq!(state(), (1, State::Good));
+        // What was lost on the way is seen at once.
+        outside.lock().stored.clear();
+        service.reload(vec![at("a", "ap1")]).await;
+        tokio::time::sleep(15 * MINUTE).await;
+        assert_eq!(state(), (2, State::Good));
+        service.stop().await;
+    }
 }
