@@ -41,13 +41,15 @@ const SUFFICIENT: [&str; 2] = [
 /// Access tokens of one credential, and knowledge of reduced ones.
 #[derive(Default)]
 struct Opener {
+    /// That credential: another configuration may give its name to another one.
+    credential: Option<Arc<Credential>>,
     /// The one with the least scope that the issuer gives.
     least: Option<Cached>,
     /// The unreduced one, for credds that refused the other.
     full: Option<Cached>,
     reduction: Reduction,
-    /// The last failure to get a token. Two credentials may have the same name, as with another configuration.
-    failed: Option<SharedFailure<(Arc<Credential>, Width)>>,
+    /// The last failure to get a token.
+    failed: Option<SharedFailure<Width>>,
 }
 
 impl Opener {
@@ -125,6 +127,12 @@ impl<V: Vault> Openers<V> {
     async fn get(&self, delivery: &Delivery) -> Result<AccessToken, Problem> {
         let asked = Instant::now();
         let mut opener = self.by_credential.lock(key(&delivery.authorize)).await;
+        if opener.credential.as_ref() != Some(&delivery.authorize) {
+            *opener = Opener {
+                credential: Some(Arc::clone(&delivery.authorize)),
+                ..Opener::default()
+            };
+        }
         let now = self.sessions.logins.clock.now();
         let Opener { least, full, .. } = &mut *opener;
         for cached in [least, full] {
@@ -134,9 +142,8 @@ impl<V: Vault> Openers<V> {
         if let Some(cached) = opener.cached(width) {
             return Ok(cached.token.clone());
         }
-        let wanted = (Arc::clone(&delivery.authorize), width);
         let failed = opener.failed.as_ref();
-        if let Some(problem) = failed.and_then(|failed| failed.answer(&wanted, asked)) {
+        if let Some(problem) = failed.and_then(|failed| failed.answer(&width, asked)) {
             return Err(problem);
         }
         let answer = match self.read(delivery, width, &mut opener, now).await {
@@ -148,7 +155,7 @@ impl<V: Vault> Openers<V> {
             answer => answer,
         };
         answer.inspect_err(|problem| {
-            opener.failed = Some(SharedFailure::new(wanted, problem));
+            opener.failed = Some(SharedFailure::new(width, problem));
         })
     }
 

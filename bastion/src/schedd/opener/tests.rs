@@ -194,3 +194,20 @@ async fn a_failure_answers_those_alone_who_waited_for_the_same_token() {
     // A reduced one and the unreduced one in its place, an unreduced one, and a login.
     assert_eq!(outside.lock().calls - before, 4);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_that_is_configured_otherwise_is_not_opened_with_the_token_of_before() {
+    let outside = outside(&[WRITE, "storage.read:/"]);
+    let openers = openers(&outside);
+    let mut other = to("ap1.test");
+    let authorize = Credential {
+        role: "other".to_owned(),
+        ..Credential::clone(&other.authorize)
+    };
+    other.authorize = Arc::new(authorize);
+    get(&openers).await;
+    get_for(&openers, &other).await;
+    assert_eq!(outside.lock().logins, 2);
+    let once = [Full, Reduced(WRITE)];
+    assert_eq!(outside.lock().reads, [once, once].concat());
+}
