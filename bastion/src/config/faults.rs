@@ -14,6 +14,8 @@ use crate::model::names::suggestion;
 const NAME_LIMIT: usize = 300;
 /// Characters of a description in a message.
 const MESSAGE_LIMIT: usize = 1000;
+/// Faults or warnings of one kind that log and status name.
+const NAMED: usize = 50;
 
 /// Position in a configuration file, with the path of keys that leads to it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +79,20 @@ impl fmt::Display for Fault {
         }
         f.write_str(&printable(&self.message, MESSAGE_LIMIT))
     }
+}
+
+/// The first of faults or warnings (`what`), as the log and the status name them, and the number of the others: a mistake in
+/// `defaults` is one of each account.
+pub(crate) fn first_of(mut lines: Vec<String>, what: &str) -> Vec<String> {
+    let others = lines.len().saturating_sub(NAMED);
+    lines.truncate(NAMED);
+    if others > 0 {
+        let plural = if others == 1 { "" } else { "s" };
+        lines.push(format!(
+            "{others} more {what}{plural}, which `token-bastion check` prints"
+        ));
+    }
+    lines
 }
 
 /// The faults of a configuration, in the order of the files; as an error never empty.

@@ -29,6 +29,7 @@ use std::time::Duration;
 
 pub use changes::changes;
 pub use cron::Cron;
+pub(crate) use faults::first_of;
 pub use faults::{Fault, Faults};
 pub use load::load;
 pub(crate) use load::written_control;

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::Engine;
 use super::attempt::Parts;
-use crate::config::{Config, host};
+use crate::config::{Config, first_of, host};
 use crate::schedd::{Transports, directory};
 use crate::store::Store;
 use crate::system::files;
@@ -78,17 +78,58 @@ pub(crate) fn engine(
 /// Warns of settings that are allowed and probably not meant. A wrong mode is no reason to let jobs die; what is
 /// missing is reported by the deliveries.
 pub(crate) async fn warn_of_host(config: Arc<Config>) {
-    for warning in &config.warnings {
+    for warning in warnings(&config).await {
         warn!("{warning}");
     }
-    let faults = host::keytab_faults(&config).await;
-    for fault in faults.iter().filter(|fault| !fault.stops) {
-        warn!("{fault}");
-    }
-    for fault in directory::faults(&config).await {
-        warn!("{fault}");
-    }
+}
+
+async fn warnings(config: &Config) -> Vec<String> {
+    let of_config = config.warnings.iter().map(ToString::to_string).collect();
+    let mut of_keytabs = host::keytab_faults(config).await;
+    of_keytabs.retain(|fault| !fault.stops);
+    let of_keytabs = of_keytabs.iter().map(ToString::to_string).collect();
+    let of_directories = directory::faults(config).await;
+    let all = [of_config, of_keytabs, of_directories];
+    let all = all.map(|warnings| first_of(warnings, "warning"));
+    all.concat()
 }
 
 /// Time that threads that cannot be interrupted may hold up the end.
 pub(crate) const LAST_WAIT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::fixtures;
+    use crate::model::delivery::{Delivery, Target};
+    use crate::system::files::keytab::tests::keytab;
+
+    #[tokio::test]
+    async fn a_mistake_that_every_keytab_has_is_a_few_warnings() {
+        let folder = tempfile::tempdir().unwrap();
+        let delivery = |n| {
+            let account = format!("a{n:02}");
+            let target = Target::Directory("/creds".into());
+            let mut delivery: Delivery = fixtures::delivery(&account, "cms", "here", target);
+            let mut credential = (*delivery.credential).clone();
+            let mut identity = (*credential.identity).clone();
+            identity.keytab = folder.path().join(&account);
+            std::fs::write(&identity.keytab, keytab(&[&identity.principal])).unwrap();
+            let mode = std::fs::Permissions::from_mode(0o404);
+            std::fs::set_permissions(&identity.keytab, mode).unwrap();
+            credential.identity = Arc::new(identity);
+            delivery.credential = Arc::new(credential);
+            delivery
+        };
+        let told = async |number: u8| {
+            let config = fixtures::config((0..number).map(delivery).collect());
+            warnings(&config).await
+        };
+        let rest = "which `token-bastion check` prints";
+        assert_eq!(told(50).await.len(), 50);
+        assert_eq!(told(51).await[50..], [format!("1 more warning, {rest}")]);
+        assert_eq!(told(60).await[50..], [format!("10 more warnings, {rest}")]);
+    }
+}

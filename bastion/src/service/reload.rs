@@ -12,9 +12,6 @@ use crate::api::bodies::Reloaded;
 use crate::config::{self, Config};
 use crate::system::files::CONFIGURATION;
 
-/// Faults that log and status name.
-const SHOWN: usize = 50;
-
 /// The configuration that is in force, and its file.
 pub(crate) struct Reload {
     file: PathBuf,
@@ -61,9 +58,11 @@ impl Reload {
         let (config, parts) = match ready.unwrap_or_else(|failure| Err(failure.to_string())) {
             Ok(ready) => ready,
             Err(faults) => {
-                self.refuse(shown(&faults), trigger);
+                let faults: Vec<String> = faults.lines().map(str::to_owned).collect();
+                let named = config::first_of(faults.clone(), "fault");
+                self.refuse(named.join("\n"), trigger);
                 let report = Reloaded {
-                    faults: faults.lines().map(str::to_owned).collect(),
+                    faults,
                     ..Reloaded::default()
                 };
                 return (report, None);
@@ -113,17 +112,6 @@ impl Reload {
         }
         self.faults = Some(faults);
     }
-}
-
-/// The first lines of faults: a mistake in `defaults` is one of each account.
-fn shown(faults: &str) -> String {
-    let mut lines: Vec<&str> = faults.lines().collect();
-    let others = lines.len().saturating_sub(SHOWN);
-    lines.truncate(SHOWN);
-    let more = if others == 1 { "fault" } else { "faults" };
-    let last = format!("{others} more {more}, which `token-bastion check` prints");
-    lines.extend((others > 0).then_some(&*last));
-    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -203,10 +191,6 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
         assert_eq!(named[..50], all[..50]);
         let rest = "more faults, which `token-bastion check` prints";
         assert_eq!(named[50..], [format!("{} {rest}", all.len() - 50)]);
-
-        let faults = |number| vec!["fault"; number].join("\n");
-        assert!(shown(&faults(51)).ends_with("\n1 more fault, which `token-bastion check` prints"));
-        assert_eq!(shown(&faults(50)), faults(50));
     }
 
     #[tokio::test]
