@@ -3,10 +3,10 @@
 //! libkrb5 blocks for half a minute when KDCs do not answer, and cannot be interrupted. So it runs on separate threads,
 //! a few for each realm ([`off_loop`]).
 //!
-//! Always true: a caller waits until its deadline at most; its thread occupies a slot until it ends. A replaced keytab is
-//! used at the next login. One failed attempt answers all callers of a principal that came before or right after it,
-//! since a KDC counts wrong keys and locks the principal. The library opens a keytab only after it was read here as a
-//! plain file, so that no thread of a realm waits for a file system.
+//! Always true: each call of libkrb5 or of a file system has a deadline of its own, so that a realm answers for no file
+//! system; its thread occupies a slot until it ends. A replaced keytab is used at the next login. One failed attempt answers
+//! all callers of a principal that came before or right after it, since a KDC counts wrong keys and locks the principal. The
+//! library opens a keytab only after it was read here as a plain file, so that no thread of a realm waits for a file system.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::system::files::keytab::LIMIT as KEYTAB_LIMIT;
 use crate::system::files::{self, FileStamp, KEYTABS, Notices, Pool, ReadError};
 use crate::system::keyed::Keyed;
 
-/// Deadline for one Kerberos login, longer than the retries of libkrb5.
+/// Deadline of one call of libkrb5, longer than its retries. Calls of file systems have their own.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Pause between a notice that a keytab may have changed and its check.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -106,18 +106,6 @@ impl Tickets {
 
     /// Makes a Kerberos token for one login at `service@host`.
     pub(crate) async fn negotiate(
-        &self,
-        identity: &Identity,
-        service: &str,
-        host: &str,
-    ) -> Result<NegotiateToken, LoginError> {
-        let work = self.negotiate_unbounded(identity, service, host);
-        let late = || KerberosError::timed_out(&identity.principal, DEADLINE.as_secs());
-        let result = timeout(DEADLINE, work).await;
-        result.unwrap_or_else(|_| Err(late().into()))
-    }
-
-    async fn negotiate_unbounded(
         &self,
         identity: &Identity,
         service: &str,
@@ -323,12 +311,12 @@ mod tests {
         let fifo = folder.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let identity = identity("a", &fifo);
-        // Each call of the system has to wait for another one.
-        let slow = async {
-            for _ in 0..30 {
+        // Each call of the system has to wait for others.
+        let slow = async |path: &str| {
+            for _ in 0..10 {
                 let (started, running) = mpsc::channel();
                 let (release, blocked) = mpsc::channel::<()>();
-                let other = pool.run(Path::new("/other"), move || {
+                let other = pool.run(Path::new(path), move || {
                     started.send(()).unwrap();
                     blocked.recv().is_err()
                 });
@@ -336,14 +324,14 @@ mod tests {
                     while running.try_recv().is_err() {
                         tokio::task::yield_now().await;
                     }
-                    tokio::time::advance(Duration::from_secs(3)).await;
+                    tokio::time::advance(Duration::from_secs(9)).await;
                     drop(release);
                 };
                 let _ = tokio::join!(other, pass);
             }
         };
         let logins = futures_util::future::join_all((0..16).map(|_| login(&tickets, &identity)));
-        let (problems, ()) = tokio::join!(logins, slow);
+        let (problems, ..) = tokio::join!(logins, slow("/b"), slow("/c"), slow("/d"));
         for problem in problems {
             assert!(problem.message.contains("it is a FIFO"), "{problem}");
         }
