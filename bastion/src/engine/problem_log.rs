@@ -5,12 +5,13 @@
 //! whatever way, is new when it comes again.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tracing::{debug, info, warn};
 
 use crate::model::delivery::DeliveryId;
 use crate::model::problem::{Cause, Kind, Problem};
+use crate::system::locked::locked;
 
 /// Problems that deliveries have now. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +30,7 @@ pub(super) struct Raised {
 
 impl ProblemLog {
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     /// Notes that a delivery has a problem, and logs it when it is new and `is_logged`.

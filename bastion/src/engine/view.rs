@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use htvault::RequestsUsed;
@@ -22,6 +22,7 @@ use crate::model::delivery::{Credential, DeliveryId};
 use crate::model::grants::{self, GrantLine};
 use crate::policy::plan::outlook::outlook;
 use crate::store::Store;
+use crate::system::locked::locked;
 use crate::vault::Vault;
 
 /// As long as nothing changes a report that somebody still has is given again, until it is so old.
@@ -117,7 +118,7 @@ impl View {
     }
 
     fn shown(&self) -> MutexGuard<'_, Shown> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.shown)
     }
 
     fn change(&self, change: impl FnOnce(&mut Shown)) {
@@ -248,11 +249,7 @@ impl Reports {
     /// The engine has stopped.
     pub fn now(&self) -> Result<Arc<Report>, Stopping> {
         let changes = *self.changes.borrow();
-        let mut last = self
-            .view
-            .last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut last = locked(&self.view.last);
         if self.view.shown().is_stopped {
             return Err(Stopping);
         }

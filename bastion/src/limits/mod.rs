@@ -10,7 +10,7 @@ mod claims;
 pub(crate) mod resources;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::delivery::{Credential, Delivery};
 use crate::model::problem::{Cause, Problem};
+use crate::system::locked::locked;
 use breaker::{Breaker, Breakers};
 pub(crate) use claims::Extent;
 use claims::{Claims, Slots, needs};
@@ -81,7 +82,7 @@ pub(crate) struct Permit {
 
 impl Limits {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     /// Waits for the permit of an attempt. While a breaker is open it is refused at once.

@@ -12,7 +12,7 @@ mod file;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::model::delivery::DeliveryId;
 use crate::model::records::TokenRecords;
+use crate::system::locked::locked;
 pub(crate) use content::{Change, Content, Unfinished};
 
 /// Delay after a change of the set of tokens, so that changes within this time are written together. The file is written
@@ -185,7 +186,7 @@ impl Store {
 
 impl Shared {
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.inner)
     }
 
     /// Records the result of a write.

@@ -4,9 +4,11 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::OwnedMutexGuard;
+
+use crate::system::locked::locked;
 
 pub(crate) type Locked<T> = Arc<tokio::sync::Mutex<T>>;
 
@@ -22,7 +24,7 @@ impl<K, T> Default for Keyed<K, T> {
 
 impl<K: Eq + Hash, T: Default> Keyed<K, T> {
     fn all(&self) -> MutexGuard<'_, HashMap<K, Locked<T>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     pub(crate) async fn lock(&self, key: K) -> OwnedMutexGuard<T> {

@@ -6,8 +6,8 @@
 //! queue are counted, too.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::system::locked::locked;
 
 /// Capacity of the writer thread's queue, in lines.
 const QUEUE: usize = 1024;
@@ -53,11 +55,11 @@ impl LogState {
 /// Returns the present state of this process's log.
 #[must_use]
 pub fn state() -> LogState {
-    STATE.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    locked(&STATE).clone()
 }
 
 fn note(result: io::Result<()>) {
-    let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut state = locked(&STATE);
     state.dropped_lines += u64::from(result.is_err());
     state.error = result.err().map(|error| error.to_string());
 }

@@ -3,12 +3,13 @@
 //! Always true: counts only grow while the process runs, over reloads too.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::model::problem::{Kind, Problem};
+use crate::system::locked::locked;
 
 /// Stage of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -108,7 +109,7 @@ impl Stages {
     }
 
     fn counts(&self) -> MutexGuard<'_, BTreeMap<Stage, Count>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

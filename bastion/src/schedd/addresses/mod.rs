@@ -9,7 +9,7 @@
 mod known;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::config::Search;
 use crate::schedd::discovery::{CreddAd, FoundSchedds, QueryFailure};
 use crate::system::keyed::Keyed;
+use crate::system::locked::locked;
 use known::KnownCredds;
 
 /// Time for which the answer of a collector counts: as often it is asked for schedds.
@@ -54,14 +55,14 @@ fn given(schedd: &str) -> Option<Location> {
 
 impl Addresses {
     fn with<T>(&self, collector: Option<&str>, act: impl FnOnce(&mut KnownCredds) -> T) -> T {
-        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.known);
         act(all.entry(collector.map(str::to_owned)).or_default())
     }
 
     /// Takes over the answer of a search, in place of its last one.
     pub(super) fn learn(&self, search: &Search, schedds: &FoundSchedds) {
         let group = search.group.as_str();
-        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.known);
         // It may have asked another collector.
         for known in all.values_mut() {
             known.forget(group);

@@ -5,13 +5,14 @@
 //! than is meant: the credd looks the user up at a full authentication only.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use htcondor_cedar::{Address, Credd, Error, Tls};
 use htvault::{AccessToken, Authorities};
 use tokio::time::Instant;
 
+use crate::system::locked::locked;
 use crate::vault::sessions::CredentialKey;
 
 const SESSION: Duration = Duration::from_mins(5);
@@ -85,7 +86,7 @@ impl Credds {
 
     /// Forgets a client, unless another one has taken its place.
     fn forget(&self, key: &Key, credd: &Arc<Credd>) {
-        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = locked(&self.0);
         let is_it = |client: &Client| Arc::ptr_eq(&client.credd, credd);
         if clients.get(key).is_some_and(is_it) {
             clients.remove(key);
@@ -95,7 +96,7 @@ impl Credds {
     /// The client for a credd that is opened so: the one of before, or a new one in its place; `true` for a new one.
     fn get(&self, key: Key, opened: &Opened) -> Result<(Arc<Credd>, bool), Error> {
         let now = Instant::now();
-        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = locked(&self.0);
         clients.retain(|_, client| now < client.used + SESSION);
         if let Some(client) = clients.get_mut(&key)
             && client.opened.is_same(opened)

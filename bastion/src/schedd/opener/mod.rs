@@ -7,7 +7,7 @@
 //! What one credd refuses changes nothing for another one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use htvault::{AccessToken, AccessTokenAnswer, Claims};
@@ -18,6 +18,7 @@ use crate::model::delivery::{Credential, Delivery, DeliveryId};
 use crate::model::moment::{after, until};
 use crate::model::problem::{Kind, Problem, Remedy};
 use crate::system::keyed::Keyed;
+use crate::system::locked::locked;
 use crate::vault::failure::SharedFailure;
 use crate::vault::sessions::{CredentialKey, Session, Sessions, key};
 use crate::vault::{AccessKind, Vault};
@@ -169,7 +170,7 @@ impl<V: Vault> Openers<V> {
         let was_reduced = width == Width::Least && matches!(opener.reduction, Reduction::To(_));
         if was_reduced && may_be_widened(delivery) {
             let now = Instant::now();
-            let mut widened = self.widened.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut widened = locked(&self.widened);
             widened.retain(|_, until| now < *until);
             widened.insert(delivery.id.clone(), now + AFTER_REFUSAL);
         }
@@ -177,7 +178,7 @@ impl<V: Vault> Openers<V> {
 
     /// The scope of the tokens that a delivery's credd is shown now.
     fn width(&self, delivery: &Delivery) -> Width {
-        let widened = self.widened.lock().unwrap_or_else(PoisonError::into_inner);
+        let widened = locked(&self.widened);
         let until = widened.get(&delivery.id);
         let is_wide = until.is_some_and(|until| Instant::now() < *until);
         // A configuration that was changed may have another credential open the credd.

@@ -5,12 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use notify::event::EventKindMask;
 use notify::{Config, ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::watch;
 use tracing::{debug, warn};
+
+use crate::system::locked::locked;
 
 /// Events after which a path may lead to another file, or a file may have another content.
 const EVENTS: EventKindMask = EventKindMask::CORE;
@@ -53,7 +55,7 @@ impl Notices {
         let Some(watcher) = self.watcher.get_or_init(|| self.begin()) else {
             return;
         };
-        let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watcher = locked(watcher);
         let Watcher { kernel, left_out } = &mut *watcher;
         // The path may lead to another directory by now. It may be watched for the first time, too.
         let _ = kernel.unwatch(directory);

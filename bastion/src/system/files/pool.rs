@@ -8,11 +8,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::system::locked::locked;
 
 /// Deadline of one operation. A local disk answers in milliseconds, a busy network file system in a
 /// second.
@@ -145,10 +147,6 @@ impl Pool {
         paths.insert(path.to_owned(), Arc::downgrade(&permits));
         permits
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Thread of an operation, until the system returns.
