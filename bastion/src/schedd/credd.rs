@@ -81,7 +81,9 @@ impl CreddRequest<'_> {
         let host = self.host;
         let unknown = |why: &str| format!("the address of the credd of {host} is not known: {why}");
         let (kind, message) = match fault {
-            Some((kind @ (Kind::Transport | Kind::Local), why)) => (*kind, unknown(why)),
+            Some((kind @ (Kind::Transport | Kind::Local | Kind::Internal), why)) => {
+                (*kind, unknown(why))
+            }
             Some((_, why)) => (Kind::CreddDown, unknown(why)),
             None => {
                 let collector = (self.collector).unwrap_or("of this host's HTCondor configuration");

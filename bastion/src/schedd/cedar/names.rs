@@ -29,13 +29,25 @@ pub(super) async fn resolved(address: Address, down: Kind) -> Result<Address, Qu
     match found {
         Ok(Ok(places)) => Ok(address.resolved(places)),
         Ok(Err(error)) => Err(failure(&host, &error, down)),
-        Err(PoolError::Broken(what)) => Err((down, what)),
-        Err(_) => {
-            let words = format!(
-                "the name service does not answer for {host}; check it on this host, it is tried again"
-            );
-            Err((down, words))
+        Err(error) => Err(no_look_up(&host, &error, down)),
+    }
+}
+
+/// Only a name that was asked for and not answered says something of its host.
+fn no_look_up(host: &str, error: &PoolError, down: Kind) -> QueryFailure {
+    let advice = "check the name service on this host, it is tried again";
+    match error {
+        PoolError::NoAnswer(_) => {
+            let words = format!("the name service does not answer for {host}; {advice}");
+            (down, words)
         }
+        PoolError::NoThread(_) => {
+            let words = format!(
+                "the name {host} is not looked up, since too many others are not answered; {advice}"
+            );
+            (Kind::Local, words)
+        }
+        PoolError::Broken(_) => (Kind::Internal, error.to_string()),
     }
 }
 
@@ -72,6 +84,20 @@ mod tests {
             told.starts_with("the name nowhere.invalid cannot be"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn a_look_up_that_was_not_made_says_nothing_of_the_host() {
+        let of = |error| no_look_up("ap.test", &error, Kind::CreddDown);
+        let (kind, told) = of(PoolError::NoAnswer("ap.test".into()));
+        assert_eq!(kind, Kind::CreddDown);
+        assert!(told.starts_with("the name service does not answer for ap.test; check"));
+        let (kind, told) = of(PoolError::NoThread("ap.test".into()));
+        assert_eq!(kind, Kind::Local);
+        assert!(told.starts_with("the name ap.test is not looked up, since too many others"));
+        let (kind, told) = of(PoolError::Broken("panicked".to_owned()));
+        assert_eq!(kind, Kind::Internal);
+        assert!(told.ends_with("this is a fault of token-bastion, please report it"));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 const KEYTAB_THREADS: usize = 8;
 const DIRECTORY_THREADS: usize = 16;
 const CONFIGURATION_THREADS: usize = 4;
-const NAME_THREADS: usize = 4;
+const NAME_THREADS: usize = 16;
 const USER_THREADS: usize = 2;
 
 /// Threads of all pools, which the runtime must provide.
