@@ -12,9 +12,11 @@ use super::table::{width, wrapped};
 use super::{CommandError, Done, complain, onboard, revoke};
 use crate::api::bodies::{ForgetOrder, RevokeOrder};
 use crate::cli::arguments::Global;
+use crate::config::Config;
 use crate::engine::Command;
 use crate::engine::offboard::{self, Offboarded};
-use crate::model::delivery::Selection;
+use crate::engine::revoke::is_wanted;
+use crate::model::delivery::{DeliveryId, Selection};
 use crate::model::grants;
 
 /// Arguments of `offboard`.
@@ -47,9 +49,10 @@ pub(crate) async fn offboard(
         ..RevokeOrder::default()
     };
     let selection = order.selection();
-    let credentials = onboard::credentials(&global.load()?, &selection)?;
+    let config = global.load()?;
+    let credentials = onboard::credentials(&config, &selection)?;
     let executor = Executor::find(global).await?;
-    let mut steps = revocations(&executor, &selection).await?;
+    let mut steps = revocations(&executor, &config, &selection).await?;
     let has_deliveries = !steps.is_empty();
     let grants = offboard::each_grant(&credentials);
     let names = grants.iter().map(|credential| grants::name(credential));
@@ -100,6 +103,7 @@ pub(crate) async fn offboard(
 /// Steps of the revocations, for people.
 async fn revocations(
     executor: &Executor,
+    config: &Config,
     selection: &Selection,
 ) -> Result<Vec<String>, CommandError> {
     // Of all deliveries: those that are not wanted any more may be the only ones.
@@ -107,7 +111,7 @@ async fn revocations(
     let wanted = report.deliveries.into_iter();
     let wanted = wanted.map(|line| (line.wanted.id(), "", Vec::from_iter(line.accessor)));
     let unwanted = report.unwanted.into_iter().map(|unwanted| {
-        let note = " (the configuration has it no longer)";
+        let note = note_of_unwanted(config, &unwanted.id);
         (unwanted.id, note, unwanted.accessors)
     });
     let meant = wanted
@@ -121,6 +125,15 @@ async fn revocations(
         format!("revoke {id}{note}: {tokens}delete what is stored there")
     });
     Ok(steps.collect())
+}
+
+/// Why nothing is delivered any more.
+fn note_of_unwanted(config: &Config, id: &DeliveryId) -> &'static str {
+    if is_wanted(&config.deliveries, &config.searches, id) {
+        " (its schedd is not found)"
+    } else {
+        " (the configuration has it no longer)"
+    }
 }
 
 /// Asks on the terminal.
@@ -151,4 +164,32 @@ fn text(whole: &Offboarded, width: Option<u16>) -> String {
     let deliveries = deliveries.map(|report| revoke::text(report, width));
     let title = format!("{} at Vault", whole.account);
     deliveries.collect::<String>() + &revoke::steps_text(&title, &whole.vault, width)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{DeliveryTemplate, NameFilter};
+    use crate::fixtures;
+
+    #[test]
+    fn a_delivery_whose_schedd_is_not_found_is_not_told_as_configured_away() {
+        let credential = Arc::new(fixtures::credential("a", "cms"));
+        let template = DeliveryTemplate {
+            schedds: NameFilter::all(),
+            at: None,
+            authorize: Arc::clone(&credential),
+            credential,
+            lifetime: Duration::from_hours(2),
+            renew_below: Duration::from_hours(1),
+        };
+        let mut config = fixtures::config(Vec::new());
+        config.searches = vec![fixtures::search(vec![template])];
+        let note = |account| note_of_unwanted(&config, &fixtures::id(account));
+        assert_eq!(note("a"), " (its schedd is not found)");
+        assert_eq!(note("b"), " (the configuration has it no longer)");
+    }
 }
