@@ -219,6 +219,14 @@ impl Scheduler {
         later.chain(due).chain(room).min()
     }
 
+    /// Number of credentials that are due, and that no circuit breaker holds up: the gate has no room for them.
+    pub(crate) fn without_room(&self) -> usize {
+        let due = self.queues.ready.values().flatten();
+        let routes = due.filter_map(|(_, id)| self.records.get(id)?.route());
+        let free = routes.filter(|route| open_for(&self.breakers, route).is_none());
+        free.count()
+    }
+
     /// Plans everything anew after the wall clock was stepped.
     fn notice_clock(&mut self, now: Now) -> Vec<Event> {
         let wall = self.last.until(now.wall);

@@ -165,6 +165,13 @@ impl<V: Vault> Daemon<V> {
         if let Some(copier) = &self.copier {
             copier.finish(HANGING).await;
         }
+        let left = self.scheduler.without_room();
+        if left > 0 {
+            self.settings.problems.push(format!(
+                "{left} credentials are due and were not renewed: CREDMON_HTVAULT_REQUEST_LIMIT \
+                 leaves no room for them now; run it again later"
+            ));
+        }
         self.log_problems();
         self.stop()
     }

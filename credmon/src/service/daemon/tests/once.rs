@@ -56,6 +56,23 @@ async fn one_pass_with_a_limit_on_requests_ends_though_not_all_are_served() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pass_that_has_no_room_for_all_renewals_says_so_and_is_not_good() {
+    let (lines, _logging) = LogLines::of_this_thread();
+    let store = |c: &Credentials| (0..20).for_each(|n| c.store(&n.to_string(), "x", "a", "s"));
+    let (good, mut setup) = once(Setup::new(|c, _| store(c))).await;
+    assert!(good);
+    // All are due, and their tokens live still.
+    tokio::time::advance(Duration::from_secs(1300)).await;
+    setup.vault.with(|v| v.asked.clear());
+    setup.settings.rules.request_limit = Some((5, 3600));
+    let (good, setup) = once(setup).await;
+    let left = 20 - setup.vault.with(|v| v.asked.len());
+    assert!(!good && left >= 15);
+    let line = format!("ERROR {left} credentials are due and were not renewed");
+    assert_eq!(lines.with(&line).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pass_with_a_problem_of_the_configuration_or_directory_is_not_good() {
     let mut setup = Setup::new(|c, _| c.store("u", "cms", "a", "s.1"));
     setup.settings.problems.push("X = 1 is wrong".to_owned());
