@@ -22,7 +22,7 @@ use crate::report::log::Log;
 use crate::report::{AccountLines, Publisher};
 use crate::scheduler::{Gate, Permit, Scheduler};
 use crate::store::copies::Copier;
-use crate::store::{Directory, Installed, Observation, ScanReport, Wake, Waker};
+use crate::store::{Directory, Installed, Observation, Wake, Waker};
 
 /// A pass counts as complete after this time, though something hangs: schedd and credd wait for it at
 /// boot.
@@ -84,7 +84,7 @@ impl<V: Vault> Daemon<V> {
         let report = Reporting {
             started: now.wall,
             scanned: None,
-            scan: ScanReport::default(),
+            scan: None,
             configuration_source: None,
             trust,
             logged: Vec::new(),
@@ -147,7 +147,7 @@ impl<V: Vault> Daemon<V> {
         self.settings.outputs = Outputs::default();
         loop {
             self.start_tasks();
-            if self.report.scanned.is_some() && self.running.is_empty() {
+            if self.report.scan.is_some() && self.running.is_empty() {
                 break;
             }
             tokio::select! {
@@ -196,7 +196,7 @@ impl<V: Vault> Daemon<V> {
     /// are: there is nothing to say but that the scan hangs.
     fn publish_at(&self) -> Option<Instant> {
         let hangs = || self.parts.scanning.hanging(HANGING).is_some();
-        let is_known = self.report.scanned.is_some() || hangs();
+        let is_known = self.report.scan.is_some() || hangs();
         is_known.then(|| self.report.publish_at().unwrap_or_else(Instant::now))
     }
 
@@ -306,12 +306,12 @@ impl<V: Vault> Daemon<V> {
                 self.report.dirty = true;
             }
             Observation::Scanned(report) => {
-                self.scheduler.scanned(now);
-                self.report.scanned = Some(now.wall);
-                self.report.scan = report;
-                if self.pass.is_none() && self.directory.is_some() {
-                    self.pass = Some(Instant::now());
+                if report.is_complete {
+                    self.scheduler.scanned(now);
+                    self.report.scanned = Some(now.wall);
+                    self.pass = self.pass.or_else(|| Some(Instant::now()));
                 }
+                self.report.scan = Some(report);
                 self.copy(None);
             }
         }
@@ -362,7 +362,7 @@ impl<V: Vault> Daemon<V> {
         self.running.abort_all();
         self.lines.end();
         self.parts.scanner.send(Wake::Stop);
-        if self.report.scanned.is_some() || self.report.published.is_some() {
+        if self.report.scan.is_some() || self.report.published.is_some() {
             self.publish(false);
         }
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();

@@ -35,8 +35,9 @@ const PROBLEMS_LIMIT: usize = 10 * TEXT_LIMIT;
 /// State of what others see.
 pub(super) struct Reporting {
     pub(super) started: Timestamp,
+    /// End of the last full scan that could be made.
     pub(super) scanned: Option<Timestamp>,
-    pub(super) scan: ScanReport,
+    pub(super) scan: Option<ScanReport>,
     /// Problem of the configuration as a whole: it cannot be read.
     pub(super) configuration_source: Option<String>,
     pub(super) trust: Option<String>,
@@ -62,7 +63,8 @@ impl<V: Vault> Daemon<V> {
         let mut problems = self.settings.problems.clone();
         problems.extend(report.configuration_source.clone());
         problems.extend(report.trust.clone());
-        problems.extend(report.scan.problems.clone());
+        let scan = report.scan.as_ref();
+        problems.extend(scan.map(|scan| scan.problems.clone()).into_iter().flatten());
         problems.extend(self.scheduler.clock_problem().map(str::to_owned));
         problems.extend(self.parts.publisher.problems());
         let copier = self.copier.as_ref();
@@ -132,7 +134,11 @@ impl<V: Vault> Daemon<V> {
             credentials: Arc::new(credentials),
             started: self.report.started,
             scanned: self.report.scanned,
-            watched_folders: self.report.scan.watched_folders,
+            watched_folders: self
+                .report
+                .scan
+                .as_ref()
+                .map_or(0, |scan| scan.watched_folders),
             renewals: self.scheduler.renewals().clone(),
             lines_dropped: self.parts.log.as_ref().map_or(0, Log::dropped),
         }

@@ -221,6 +221,7 @@ impl Scanner {
                         self.scan_account(&user);
                     }
                 }
+                report.is_complete = true;
             }
             Err(error) => {
                 report.problems.push(error.to_string());

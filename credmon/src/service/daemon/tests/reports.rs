@@ -127,6 +127,37 @@ async fn before_the_first_scan_is_over_nothing_is_published_but_that_it_hangs() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_scan_that_could_not_open_the_directory_is_reported_and_counts_as_none() {
+    let setup = Setup::new(|c, _| c.store("u", "cms", "a", "s.1"));
+    let path = setup.credentials.path().to_owned();
+    let aside = path.with_extension("aside");
+    let hinder = || {
+        std::fs::rename(&path, &aside).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+    };
+    let clear = || {
+        std::fs::remove_file(&path).unwrap();
+        std::fs::rename(&aside, &path).unwrap();
+    };
+    hinder();
+    let run = setup.start();
+    run.pass(6).await;
+    let latest = || run.publisher.latest().unwrap();
+    assert!(latest().daemon.problem.is_some());
+    assert_eq!(latest().scanned, None);
+    clear();
+    run.pass(66).await;
+    assert!(latest().daemon.problem.is_none() && latest().scanned.is_some());
+    let hindered_at = run.clock.now();
+    hinder();
+    run.pass(200).await;
+    assert!(latest().daemon.problem.is_some());
+    assert!(latest().scanned.unwrap() <= hindered_at);
+    clear();
+    run.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn results_are_counted_from_zero() {
     let run = Run::start(|c, v| {
         c.store("u", "cms", "a", "s.1");
