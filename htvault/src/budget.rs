@@ -59,6 +59,8 @@ struct RequestLog {
     limit: Option<RequestLimit>,
     /// Send times of the requests of the latest span, the oldest first.
     sent: VecDeque<Instant>,
+    /// Start of the latest block, which may be over.
+    blocked_since: Option<Instant>,
     blocked_until: Option<Instant>,
     /// Planned end of the block that a person ended early: a refusal then says nothing new.
     planned: Option<Instant>,
@@ -76,6 +78,7 @@ impl RequestLog {
         Self {
             limit: limit.map(bounded),
             sent: VecDeque::new(),
+            blocked_since: None,
             blocked_until: None,
             planned: None,
             blocks: 0,
@@ -134,11 +137,12 @@ impl RequestLog {
         Some(RequestsUsed { limit, used })
     }
 
-    /// The server answered 429. Returns the rest of the block.
-    fn refused(&mut self, now: Instant, retry_after: Option<Duration>) -> Duration {
-        // Requests that were under way together teach the same thing once.
-        if let Some(until) = self.blocked_until.filter(|until| now < *until) {
-            return until - now;
+    /// The server answered 429 to a request that was sent at `sent`. Returns the rest of the block.
+    fn refused(&mut self, sent: Instant, now: Instant, retry_after: Option<Duration>) -> Duration {
+        let until = self.blocked_until.filter(|until| now < *until);
+        // Requests that were under way together teach the same thing once, however late an answer comes.
+        if until.is_some() || self.blocked_since.is_some_and(|since| sent < since) {
+            return until.map_or(Duration::ZERO, |until| until - now);
         }
         let planned = self.planned.take().filter(|until| now < *until);
         if let Some(until) = planned.filter(|_| retry_after.is_none()) {
@@ -147,7 +151,7 @@ impl RequestLog {
         }
         let grown = FIRST_BLOCK.saturating_mul(2_u32.saturating_pow(self.blocks.min(8)));
         let block = retry_after.map_or(grown.min(LONGEST_BLOCK), |asked| asked.min(LONGEST_BLOCK));
-        self.blocked_until = Some(now + block);
+        (self.blocked_since, self.blocked_until) = (Some(now), Some(now + block));
         // One that still hangs was sent before this block.
         self.probing = None;
         self.blocks = self.blocks.saturating_add(1);
@@ -225,7 +229,8 @@ impl Budget {
 impl Permit {
     /// Reports a 429. Returns the rest of the block.
     pub(crate) fn refused(&self, retry_after: Option<Duration>) -> Duration {
-        self.budget.log().refused(Instant::now(), retry_after)
+        let mut log = self.budget.log();
+        log.refused(self.sent, Instant::now(), retry_after)
     }
 
     /// Reports any other answer.

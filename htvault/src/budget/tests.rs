@@ -55,21 +55,24 @@ fn a_refusal_of_a_persons_request_makes_no_block_longer() {
     let now = Instant::now();
     let at = |seconds| now + Duration::from_secs(seconds);
     let mut log = RequestLog::new(None);
-    assert_eq!(log.refused(now, None), at(15) - now);
+    assert_eq!(log.refused(now, now, None), at(15) - now);
     for tried in [at(3), at(7), at(14)] {
         log.retry_now(tried);
         // Nothing changes for who asks twice.
         log.retry_now(tried);
         assert_eq!(log.take(tried), Ok(true));
         log.probing = None;
-        assert_eq!(log.refused(tried, None), at(15) - tried);
+        assert_eq!(log.refused(tried, tried, None), at(15) - tried);
         assert_eq!(log.take(tried), Err(Denied::Blocked(at(15))));
     }
     // Where the server says how long, that counts.
     log.retry_now(at(14));
-    assert_eq!(log.refused(at(14), Some(at(40) - now)), at(40) - now);
+    assert_eq!(
+        log.refused(at(14), at(14), Some(at(40) - now)),
+        at(40) - now
+    );
     // Once the block is over the next one is longer, as ever.
-    assert_eq!(log.refused(at(60), None), at(60) - now);
+    assert_eq!(log.refused(at(60), at(60), None), at(60) - now);
 }
 
 #[test]
@@ -79,7 +82,7 @@ fn blocks_grow_and_one_request_finds_out() {
     for expected in [15, 30, 60, 120, 240, 300, 300] {
         assert!(log.take(now).is_ok());
         log.probing = None;
-        log.refused(now, None);
+        log.refused(now, now, None);
         let until = now + Duration::from_secs(expected);
         assert_eq!(log.take(now), Err(Denied::Blocked(until)));
         now = until;
@@ -89,7 +92,7 @@ fn blocks_grow_and_one_request_finds_out() {
     log.answered(now);
     log.probing = None;
     assert_eq!(log.take(now), Ok(false));
-    log.refused(now, None);
+    log.refused(now, now, None);
     assert_eq!(
         log.take(now),
         Err(Denied::Blocked(now + FIRST_BLOCK)),
@@ -100,12 +103,12 @@ fn blocks_grow_and_one_request_finds_out() {
 #[test]
 fn a_person_may_find_out_before_a_block_is_over() {
     let (mut log, now) = (limited(100), Instant::now());
-    log.refused(now, Some(Duration::from_secs(1_000_000_000)));
+    log.refused(now, now, Some(Duration::from_secs(1_000_000_000)));
     assert!(log.take(now).is_err());
     log.retry_now(now);
     assert_eq!(log.take(now), Ok(true));
     assert!(log.take(now).is_err(), "one alone");
-    log.refused(now, Some(MINUTE));
+    log.refused(now, now, Some(MINUTE));
     log.probing = None;
     assert_eq!(log.take(now), Err(Denied::Blocked(now + MINUTE)));
 }
@@ -118,7 +121,7 @@ fn retry_after_is_obeyed_within_reason() {
         (MINUTE * 600, LONGEST_BLOCK),
     ] {
         let mut log = RequestLog::new(None);
-        log.refused(now, Some(asked));
+        log.refused(now, now, Some(asked));
         assert_eq!(log.take(now), Err(Denied::Blocked(now + block)));
     }
 }
@@ -128,7 +131,7 @@ fn refusals_under_way_together_count_once() {
     let now = Instant::now();
     let mut log = RequestLog::new(None);
     for _ in 0..20 {
-        log.refused(now, None);
+        log.refused(now, now, None);
     }
     assert_eq!(log.take(now), Err(Denied::Blocked(now + FIRST_BLOCK)));
 }
@@ -199,6 +202,24 @@ async fn an_answer_to_a_request_of_before_a_block_does_not_end_it() {
     let probe = permit().await.ok().unwrap();
     assert!(permit().await.is_err(), "one probes alone");
     assert_eq!(probe.refused(None), 2 * FIRST_BLOCK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_refusal_of_a_request_of_before_a_block_makes_no_other() {
+    let budget = Budget::new(None);
+    let permit = async || budget.permit(MINUTE).await;
+    let late = [permit().await.ok().unwrap(), permit().await.ok().unwrap()];
+    tokio::time::advance(Duration::from_secs(1)).await;
+    permit().await.ok().unwrap().refused(None);
+    tokio::time::advance(FIRST_BLOCK).await;
+    // Before the probe, and after its good answer.
+    assert_eq!(late[0].refused(None), Duration::ZERO);
+    let probe = permit().await.ok().unwrap();
+    probe.answered();
+    drop(probe);
+    assert_eq!(late[1].refused(Some(MINUTE)), Duration::ZERO);
+    let next = permit().await.ok().unwrap();
+    assert_eq!(next.refused(None), FIRST_BLOCK, "it is the first in a row");
 }
 
 proptest! {
