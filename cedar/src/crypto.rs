@@ -73,7 +73,7 @@ pub(crate) fn random<const LENGTH: usize>() -> Result<[u8; LENGTH], Fault> {
 }
 
 fn no_random(Unspecified: Unspecified) -> Fault {
-    Fault::NotSent("the system has no random numbers")
+    Fault::NoRandom
 }
 
 /// Key of a session.
@@ -227,5 +227,20 @@ impl Opener {
         let opened = Zeroizing::new(text.to_vec());
         zeroize::Zeroize::zeroize(&mut packet);
         Ok(opened)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Error, ErrorKind, Step};
+
+    #[test]
+    fn a_system_without_random_numbers_is_no_bad_value_of_the_callers() {
+        let error = Error::wire(Step::Negotiate, no_random(Unspecified));
+        assert_eq!(error.kind(), ErrorKind::Local);
+        assert!(error.may_pass());
+        let words = "security negotiation: the system has no random numbers";
+        assert_eq!(error.message(), words);
     }
 }

@@ -234,6 +234,9 @@ impl Error {
             Fault::Io(error) => Self::io(ErrorKind::HungUp, step, error),
             Fault::TooLarge(what) | Fault::Malformed(what) => Self::bad_answer(step, what),
             Fault::NotSent(what) => Self::bad_value(what),
+            Fault::NoRandom => {
+                Self::new(ErrorKind::Local, step, "the system has no random numbers")
+            }
         }
     }
 

@@ -38,6 +38,8 @@ pub(crate) enum Fault {
     Malformed(&'static str),
     /// A message of ours that cannot be sent.
     NotSent(&'static str),
+    /// The system has no random numbers.
+    NoRandom,
 }
 
 impl From<io::Error> for Fault {
