@@ -20,7 +20,7 @@ use tracing::debug;
 use x509_cert::der::Decode as _;
 
 use crate::clock::{Clock as _, SystemClock};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 use verifier::{Digest, Verifier};
 pub(crate) use words::explain;
@@ -30,6 +30,9 @@ const SYSTEM_BUNDLES: [&str; 2] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
 ];
+
+/// Advice for a file or directory that this host does not give for now.
+const SEE_TO_DISK: &str = "see to the disk of that file, and to the limit of open files";
 
 /// Places of trusted certificate authorities.
 ///
@@ -112,7 +115,7 @@ impl Authorities {
         }
         let read = Self::read(settings)?;
         match &read.unread {
-            Some(why) => Err(Error::configuration(why).advise("see to the disk of that file")),
+            Some(why) => Err(Error::new(ErrorKind::LocalResource, "", why).advise(SEE_TO_DISK)),
             None => Ok(Some(read)),
         }
     }
@@ -278,11 +281,10 @@ impl TlsSettings {
 }
 
 fn add_bundle(trusted: &mut Trusted, file: &Path) -> Result<(), Error> {
-    let refuse = |why: &str| {
-        Error::configuration(&format!("CA file {} cannot be used: {why}", file.display()))
-            .advise("name a PEM file that this user may read")
-    };
-    let pem = read_plain(file).map_err(|e| refuse(&e.to_string()).caused_by(e))?;
+    const ADVICE: &str = "name a PEM file that this user may read";
+    let fault = |why: &str| format!("CA file {} cannot be used: {why}", file.display());
+    let refuse = |why: &str| Error::configuration(&fault(why)).advise(ADVICE);
+    let pem = read_plain(file).map_err(|e| unreadable(&fault(&e.to_string()), ADVICE, e))?;
     let mut found = false;
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|e| refuse(&format!("it is no PEM file ({e})")))?;
@@ -315,9 +317,7 @@ fn read_plain(path: &Path) -> std::io::Result<Vec<u8>> {
 fn add_directory(trusted: &mut Trusted, dir: &Path) -> Result<(), Error> {
     let files = certificate_files(dir).map_err(|error| {
         let fault = format!("CA directory {} cannot be read: {error}", dir.display());
-        Error::configuration(&fault)
-            .advise("name a directory that this user may read")
-            .caused_by(error)
+        unreadable(&fault, "name a directory that this user may read", error)
     })?;
     for path in files {
         let file = path.display();
@@ -350,6 +350,16 @@ fn may_pass(error: &std::io::Error) -> bool {
     let is_of_file = matches!(error.kind(), NotFound | PermissionDenied | NotADirectory);
     // What is no plain file has no number.
     error.raw_os_error().is_some_and(|number| number != LOOP) && !is_of_file
+}
+
+/// Error about a file or directory that cannot be read. `advice`: where that is its own fault.
+fn unreadable(fault: &str, advice: &'static str, error: std::io::Error) -> Error {
+    let (kind, advice) = if may_pass(&error) {
+        (ErrorKind::LocalResource, SEE_TO_DISK)
+    } else {
+        (ErrorKind::Configuration, advice)
+    };
+    Error::new(kind, "", fault).advise(advice).caused_by(error)
 }
 
 /// The files with certificates in a directory, in the order of their names; none where it does not exist. One that

@@ -155,6 +155,21 @@ fn a_file_that_the_disk_does_not_give_leaves_the_others_and_is_said_to_be_missin
 }
 
 #[test]
+fn what_this_host_does_not_give_is_not_said_to_be_configured_wrong() {
+    // A plain file whose reading fails with EIO.
+    let error = Authorities::read(&with_file("/proc/self/mem".into())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LocalResource);
+    let words = "CA file /proc/self/mem cannot be used: ";
+    assert!(error.message().starts_with(words), "{error}");
+    assert!(error.advice().starts_with("see to the disk"), "{error}");
+    let missing = Authorities::read(&with_file("/missing.pem".into())).unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::Configuration);
+    // No descriptor is free.
+    let short = unreadable("CA directory", "", std::io::Error::from_raw_os_error(24));
+    assert_eq!(short.kind(), ErrorKind::LocalResource);
+}
+
+#[test]
 fn a_change_of_any_file_changes_the_fingerprint() {
     let dir = tempfile::tempdir().unwrap();
     let bundle = dir.path().join("bundle.pem");
