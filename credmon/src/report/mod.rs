@@ -34,6 +34,8 @@ struct Pending {
     snapshot: Option<(Outputs, Snapshot)>,
     writing: bool,
     problems: Vec<String>,
+    /// Those that were known when the snapshot was handed over.
+    known: Vec<String>,
 }
 
 impl Publisher {
@@ -52,7 +54,9 @@ impl Publisher {
 
     /// Hands over what is to be written. A snapshot that was not written yet is replaced.
     pub(crate) fn publish(&self, outputs: &Outputs, snapshot: Snapshot) {
-        lock(&self.shared.0).snapshot = Some((outputs.clone(), snapshot));
+        let pending = &mut *lock(&self.shared.0);
+        pending.snapshot = Some((outputs.clone(), snapshot));
+        pending.known.clone_from(&pending.problems);
         self.shared.1.notify_all();
     }
 
@@ -75,15 +79,19 @@ impl Publisher {
         &self.heartbeat
     }
 
-    /// Waits until everything is written, for so long at most.
-    pub(crate) fn flush(&self, deadline: Duration) {
+    /// Waits until everything is written, for so long at most. Returns problems that were not known before the latest
+    /// snapshot.
+    pub(crate) fn flush(&self, deadline: Duration) -> Vec<String> {
         let is_busy = |pending: &mut Pending| pending.snapshot.is_some() || pending.writing;
+        let (pending, written) = &*self.shared;
         // A file system that hangs keeps the last status.
-        drop(
-            self.shared
-                .1
-                .wait_timeout_while(lock(&self.shared.0), deadline, is_busy),
-        );
+        let waited = written.wait_timeout_while(lock(pending), deadline, is_busy);
+        let (pending, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let problems = pending.problems.iter();
+        problems
+            .filter(|p| !pending.known.contains(p))
+            .cloned()
+            .collect()
     }
 
     fn run(&self) {

@@ -172,7 +172,6 @@ impl<V: Vault> Daemon<V> {
                  leaves no room for them now; run it again later"
             ));
         }
-        self.log_problems();
         self.stop()
     }
 
@@ -361,6 +360,7 @@ impl<V: Vault> Daemon<V> {
     fn stop(mut self) -> bool {
         self.running.abort_all();
         self.lines.end();
+        self.log_problems();
         self.parts.scanner.send(Wake::Stop);
         if self.report.scan.is_some() || self.report.published.is_some() {
             self.publish(false);

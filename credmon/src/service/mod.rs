@@ -130,9 +130,8 @@ async fn until_the_end(
         good = Box::pin(run_loop(cli.once, daemon, received, stop)) => good,
         never = control.run(hangups, &commands) => never,
     };
-    publisher.flush(GRACE);
     // The loop logs those of all writings before.
-    for problem in publisher.problems() {
+    for problem in publisher.flush(GRACE) {
         tracing::error!("{problem}");
     }
     let deadline = std::time::Instant::now() + GRACE;
