@@ -11,6 +11,7 @@ pub(crate) mod status_file;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sys::stat::Mode;
@@ -39,16 +40,16 @@ struct Pending {
 }
 
 impl Publisher {
-    /// Starts the thread that writes.
+    /// Starts the thread that writes. `earlier`: a thread that writes something older, perhaps: its end is waited for.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub(crate) fn start(earlier: Option<JoinHandle<()>>) -> io::Result<Self> {
         let publisher = Self::default();
         let writer = publisher.clone();
         std::thread::Builder::new()
             .name("report".to_owned())
-            .spawn(move || writer.run())?;
+            .spawn(move || writer.run(earlier))?;
         Ok(publisher)
     }
 
@@ -94,7 +95,7 @@ impl Publisher {
             .collect()
     }
 
-    fn run(&self) {
+    fn run(&self, mut earlier: Option<JoinHandle<()>>) {
         loop {
             let is_empty = |pending: &mut Pending| pending.snapshot.is_none();
             let waited = self.shared.1.wait_while(lock(&self.shared.0), is_empty);
@@ -104,6 +105,12 @@ impl Publisher {
             };
             pending.writing = true;
             drop(pending);
+            if let Some(earlier) = earlier.take() {
+                let file = outputs.status_file.as_deref();
+                let _working = self.heartbeat.start(file.unwrap_or("".as_ref()));
+                // One that panicked writes nothing any more, either.
+                let _ = earlier.join();
+            }
             let problems = write(&outputs, &snapshot, &self.heartbeat);
             let mut pending = lock(&self.shared.0);
             (pending.problems, pending.writing) = (problems, false);

@@ -34,7 +34,7 @@ fn outputs(folder: &Path) -> Outputs {
 #[test]
 fn files_are_written_whole_with_their_mode_and_the_latest_snapshot_counts() {
     let dir = tempfile::tempdir().unwrap();
-    let publisher = Publisher::start().unwrap();
+    let publisher = Publisher::start(None).unwrap();
     for user in ["a", "b", "c"] {
         publisher.publish(&outputs(dir.path()), snapshot(user));
     }
@@ -80,7 +80,7 @@ fn what_a_killed_run_left_beside_a_file_is_removed() {
 #[test]
 fn a_file_that_cannot_be_written_is_a_problem_and_harms_no_other_until_it_can() {
     let dir = tempfile::tempdir().unwrap();
-    let publisher = Publisher::start().unwrap();
+    let publisher = Publisher::start(None).unwrap();
     let missing = dir.path().join("missing");
     let both = Outputs {
         metrics_file: Some(missing.join("metrics.prom")),
@@ -137,6 +137,32 @@ fn devices_pipes_and_folders_in_the_place_of_a_file_stay_what_they_are() {
     std::os::unix::fs::symlink("/dev/full", &link).unwrap();
     write_to(&link);
     assert!(!std::fs::symlink_metadata("/dev/full").unwrap().is_file());
+}
+
+#[test]
+fn a_writing_of_the_start_that_comes_late_replaces_nothing_newer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("status");
+    let only = Outputs {
+        metrics_file: None,
+        ..outputs(dir.path())
+    };
+    let (end, hangs) = std::sync::mpsc::channel();
+    let of_start = only.clone();
+    let late = std::thread::spawn(move || {
+        hangs.recv().unwrap();
+        write(&of_start, &snapshot("of the start"), &Heartbeat::default());
+    });
+    let publisher = Publisher::start(Some(late)).unwrap();
+    publisher.publish(&only, snapshot("newer"));
+    while publisher.heartbeat().hanging(Duration::ZERO).is_none() {
+        std::thread::yield_now();
+    }
+    assert!(!path.exists(), "it is waited for");
+    end.send(()).unwrap();
+    publisher.flush(FAR);
+    let (_, credentials) = status_file::read(&path, |_| true).unwrap();
+    assert_eq!(&*credentials[0].user, "newer");
 }
 
 #[test]

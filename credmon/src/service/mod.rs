@@ -110,8 +110,10 @@ async fn until_the_end(
         started = start::start(cli, &mut hangups) => started,
         _ = signals.stop() => return Ok(ExitCode::SUCCESS),
     };
-    let (mut control, complaints, log) = match started {
-        Ok((control, complaints, started)) => (control, complaints, log.insert(started)),
+    let (mut control, complaints, log, reports) = match started {
+        Ok((control, complaints, opened, reports)) => {
+            (control, complaints, log.insert(opened), reports)
+        }
         Err(code) => return Ok(code),
     };
     tokio::select! {
@@ -121,8 +123,8 @@ async fn until_the_end(
     let mut settings = control.settings.clone();
     settings.problems.extend(complaints);
     let (vault, gate) = (control.vault.clone(), Gate::new(descriptors));
-    let (parts, scan) = start_threads(cli, &settings, vault, log, gate)?;
-    let publisher = parts.publisher.clone();
+    let publisher = Publisher::start(reports.0)?;
+    let (parts, scan) = start_threads(cli, &settings, vault, log, gate, &publisher)?;
     let daemon = Daemon::new(parts, settings, control.trust.problem.clone());
     let (commands, received) = mpsc::channel(16);
     let stop = signals.pass_on(signals::hangups()?, &commands);
@@ -148,6 +150,7 @@ fn start_threads(
     vault: Arc<HtVault>,
     log: &Log,
     gate: Gate,
+    publisher: &Publisher,
 ) -> anyhow::Result<(Parts<HtVault>, JoinHandle<()>)> {
     let clock = Arc::new(SystemClock);
     let (to_scanner, wakes) = wakes()?;
@@ -162,7 +165,7 @@ fn start_threads(
         installed: scanner.installed.clone(),
         scanning: scanner.heartbeat.clone(),
         observed,
-        publisher: Publisher::start()?,
+        publisher: publisher.clone(),
         log: Some(log.clone()),
     };
     let scan = std::thread::Builder::new().name("scan".to_owned());

@@ -25,14 +25,15 @@ use crate::report::log::{self, Detail, Log};
 /// Exit code that HTCondor's master takes for "cannot write my log".
 const LOG_NOT_WRITABLE: u8 = 44;
 
-/// Starts. Returns, beside the control and the log, the files in words that could not be given a place to write to.
+/// Starts. Returns, beside the control and the log, the files in words that could not be given a place to write to, and
+/// the thread that may still be writing the status.
 ///
 /// # Errors
 /// The exit code, when one pass was asked for and there is something to wait for, or the log cannot be written.
 pub(super) async fn start<'c>(
     cli: &'c Cli,
     hangups: &mut Signal,
-) -> Result<(Control<'c>, Vec<String>, Log), ExitCode> {
+) -> Result<(Control<'c>, Vec<String>, Log, FailedStart), ExitCode> {
     let mut reports = FailedStart::default();
     let (source, settings) = configure(cli, hangups, &mut reports).await?;
     let log_file = log_file(cli, &settings);
@@ -73,7 +74,7 @@ pub(super) async fn start<'c>(
         trust: Trust::new(settings.tls.clone()),
         settings,
     };
-    Ok((control, complaints, log))
+    Ok((control, complaints, log, reports))
 }
 
 /// Reads the configuration until it is usable: what a site configured is never guessed.
@@ -169,7 +170,7 @@ pub(super) fn outputs(settings: &Settings, log: Option<&Path>) -> Vec<PathBuf> {
 
 /// Publishes why the start does not get on, off the loop. One at a time: a file system that hangs costs one thread.
 #[derive(Default)]
-struct FailedStart(Option<JoinHandle<()>>);
+pub(super) struct FailedStart(pub(super) Option<JoinHandle<()>>);
 
 impl FailedStart {
     /// Publishes nothing where one pass was asked for: another daemon may run.
