@@ -19,8 +19,33 @@ const PER_HOST: usize = 24;
 #[derive(Clone, Debug)]
 pub(crate) struct Gate(Arc<Mutex<Use>>);
 
+/// Room in total and at hosts as of one moment, whichever issuer is asked for: each further question costs little,
+/// however many issuers an account names.
+pub(crate) struct Rooms {
+    gate: Gate,
+    now: Instant,
+    total: Room,
+    at_hosts: BTreeMap<Arc<str>, Vec<Room>>,
+}
+
+impl Rooms {
+    /// `true` when an account may ask a host once more.
+    pub(crate) fn have(&mut self, account: &Arc<str>, host: &Arc<str>) -> bool {
+        let there = || lock(&self.gate.0).rooms_at(host, self.now);
+        self.total.has(account)
+            && all_have(
+                self.at_hosts.entry(host.clone()).or_insert_with(there),
+                account,
+            )
+    }
+}
+
+fn all_have(rooms: &[Room], account: &Arc<str>) -> bool {
+    rooms.iter().all(|room| room.has(account))
+}
+
 /// Room at one level: an account may have as many requests as are free.
-pub(crate) struct Room {
+struct Room {
     free: usize,
     used: BTreeMap<Arc<str>, usize>,
 }
@@ -39,7 +64,7 @@ impl Room {
     }
 
     /// `true` when an account may send one more.
-    pub(crate) fn has(&self, account: &Arc<str>) -> bool {
+    fn has(&self, account: &Arc<str>) -> bool {
         self.used.get(account).copied().unwrap_or(0) < self.free
     }
 }
@@ -110,14 +135,14 @@ impl Gate {
         lock(&self.0).limit = limit;
     }
 
-    /// Room for each account, whomever it asks.
-    pub(crate) fn room(&self) -> Room {
-        lock(&self.0).room()
-    }
-
-    /// Room for each account at a host, whichever issuer it asks for.
-    pub(crate) fn room_at(&self, host: &Arc<str>) -> Room {
-        lock(&self.0).room_at(host)
+    /// Room for each account.
+    pub(crate) fn rooms(&self, now: Instant) -> Rooms {
+        Rooms {
+            gate: self.clone(),
+            now,
+            total: lock(&self.0).room(),
+            at_hosts: BTreeMap::new(),
+        }
     }
 
     /// `true` when nobody may ask a host or issuer now.
@@ -138,9 +163,8 @@ impl Gate {
             issuer,
         } = route;
         state.room().has(account)
-            && state.room_at(host).has(account)
             && state.room_for_issuer(host, issuer).has(account)
-            && state.is_within_limit(account, host, now)
+            && all_have(&state.rooms_at(host, now), account)
     }
 
     /// Admits a request.
@@ -188,9 +212,12 @@ impl Use {
         all.filter(move |route| *route.host == *host)
     }
 
-    fn room_at(&self, host: &str) -> Room {
-        let all = self.at_host(host);
-        Room::of(PER_HOST, all.map(|route| (&route.account, 1)))
+    /// Room at a host, and within the bound on requests there.
+    fn rooms_at(&mut self, host: &Arc<str>, now: Instant) -> Vec<Room> {
+        let all = self.at_host(host).map(|route| (&route.account, 1));
+        let mut rooms = vec![Room::of(PER_HOST, all)];
+        rooms.extend(self.room_within_limit(host, now));
+        rooms
     }
 
     /// An issuer may have as many as are free at its host.
@@ -202,10 +229,8 @@ impl Use {
     }
 
     /// The bound on requests, by the same rule. A task under way counts for as many as it may send to one address.
-    fn is_within_limit(&mut self, account: &Arc<str>, host: &Arc<str>, now: Instant) -> bool {
-        let Some((limit, span)) = self.limit else {
-            return true;
-        };
+    fn room_within_limit(&mut self, host: &Arc<str>, now: Instant) -> Option<Room> {
+        let (limit, span) = self.limit?;
         let sent = self.sent.entry(host.clone()).or_default();
         while sent.front().is_some_and(|sent| sent.at + span <= now) {
             sent.pop_front();
@@ -215,7 +240,11 @@ impl Use {
         let sent = sent.map(|sent| (&sent.account, 1));
         let tasks = self.at_host(host).map(|route| (&route.account, most));
         let room = Room::of(limit, sent.chain(tasks));
-        most.min(limit) <= room.free && room.has(account)
+        let has_room_for_a_task = most.min(limit) <= room.free;
+        Some(Room {
+            free: if has_room_for_a_task { room.free } else { 0 },
+            ..room
+        })
     }
 }
 

@@ -42,7 +42,7 @@ impl Scheduler {
 
     /// The most urgent renewal that may be done now.
     fn most_urgent(&self, now: Now) -> Option<RenewalTask> {
-        let room = self.gate.room();
+        let mut rooms = self.gate.rooms(now.mono);
         let mut best: Option<(&Urgency, &Record)> = None;
         for (target, queue) in &self.queues.ready {
             let mut refused: BTreeSet<(&Arc<str>, bool)> = BTreeSet::new();
@@ -55,7 +55,7 @@ impl Scheduler {
                 if !is_known || best.is_some_and(|(best, _)| best <= urgency) {
                     break;
                 }
-                if !room.has(id.user()) {
+                if !rooms.have(id.user(), &target.0) {
                     continue;
                 }
                 // The same for all that wait there.
@@ -95,20 +95,14 @@ impl Scheduler {
         let due = due.filter(|(_, breaker)| breaker.wants_probe(now.mono));
         let due: Vec<Dependency> = due.map(|(dependency, _)| dependency.clone()).collect();
         let mut tasks = Vec::new();
-        // An account may have thousands of issuers or hosts that fail, and room for few probes: each of
-        // the others costs little.
-        let (mut room, mut rooms) = (self.gate.room(), BTreeMap::new());
+        // An account may have thousands of issuers or hosts that fail, and room for few probes.
+        let mut rooms = self.gate.rooms(now.mono);
         for dependency in due {
             let Some(proven) = self.queues.proven.get(&dependency) else {
                 self.breakers.remove(&dependency);
                 continue;
             };
-            let host = &dependency.0;
-            let there = || self.gate.room_at(host);
-            let has_room = |id: &CredentialId| {
-                room.has(id.user())
-                    && (rooms.entry(host.clone()).or_insert_with(there)).has(id.user())
-            };
+            let has_room = |id: &CredentialId| rooms.have(id.user(), &dependency.0);
             if !proven.iter().any(has_room) {
                 continue;
             }
@@ -118,7 +112,7 @@ impl Scheduler {
             let breaker = self.breakers.get_mut(&dependency);
             let probe = breaker.and_then(|b| b.probe(&task.route.account));
             tasks.push(self.start(task, probe, now));
-            (room, rooms) = (self.gate.room(), BTreeMap::new());
+            rooms = self.gate.rooms(now.mono);
         }
         tasks
     }
@@ -154,19 +148,28 @@ impl Scheduler {
         chosen?.task(seconds, self.rules.limits, now)
     }
 
-    /// The next look-up of a vault token's expiry: only when nothing else can be done now, and while no access token
-    /// waits for what it takes. Those that are refused come to the end of the line, which each does once a minute at most.
+    /// The next look-up of a vault token's expiry: only when nothing else can be done now, and while no access token of
+    /// the account waits for the room that it takes; others have their share. Those that are refused come to the end of the line, which each does once a minute at most.
     fn look_up(&mut self, now: Now) -> Option<(RenewalTask, Permit)> {
         // The answer is the same for all of a route.
         let mut refused: BTreeSet<Route> = BTreeSet::new();
+        let mut rooms = self.gate.rooms(now.mono);
+        let mut waiting: Option<BTreeSet<Arc<str>>> = None;
         while let Some((at, id)) = self.queues.look_ups.first().cloned()
             && at <= now.mono
         {
             let record = self.records.get(&id)?;
             let route = record.route()?;
-            let may_go =
-                || open_for(&self.breakers, route).is_none() && self.gate.admits(route, now.mono);
-            if !refused.contains(route) && may_go() && !self.delays_others(route) {
+            let waiting = waiting.get_or_insert_with(|| {
+                let ids = self.waiting_for_room();
+                ids.map(|id| id.user().clone()).collect()
+            });
+            let may_go = rooms.have(&route.account, &route.host)
+                && !waiting.contains(&route.account)
+                && !refused.contains(route)
+                && open_for(&self.breakers, route).is_none()
+                && self.gate.admits(route, now.mono);
+            if may_go {
                 let kind = TaskKind::LookUp;
                 let task = record.task(seconds_to_ask, self.rules.limits, now)?;
                 return Some(self.start(RenewalTask { kind, ..task }, None, now));
@@ -182,14 +185,16 @@ impl Scheduler {
         None
     }
 
-    /// `true` when access tokens that no circuit breaker holds up wait for the room that a look-up would take: the
-    /// account's own, and where the requests to a host are bounded all of that host. Others have their share.
-    fn delays_others(&self, route: &Route) -> bool {
-        let is_limited = self.rules.request_limit.is_some();
-        let is_own = |(_, id): &(Urgency, CredentialId)| *id.user() == route.account;
-        self.queues.ready.iter().any(|(target, queue)| {
-            let is_open = open_at(&self.breakers, target).next().is_some();
-            !is_open && ((is_limited && target.0 == route.host) || queue.iter().any(is_own))
+    /// Credentials that are due and that no circuit breaker holds up: they wait for room.
+    pub(crate) fn waiting_for_room(&self) -> impl Iterator<Item = &CredentialId> {
+        self.queues.ready.iter().flat_map(|(target, queue)| {
+            let open: Vec<_> = open_at(&self.breakers, target).collect();
+            let is_held = move |id: &CredentialId| {
+                let mut open = open.iter();
+                open.any(|(_, breaker)| breaker.open_for(id.user()).is_some())
+            };
+            let ids = queue.iter().map(|(_, id)| id);
+            ids.filter(move |id| !is_held(id))
         })
     }
 
@@ -217,14 +222,6 @@ impl Scheduler {
         let room = self.gate.next_room(now.mono);
         let room = room.filter(|_| !self.queues.ready.is_empty());
         later.chain(due).chain(room).min()
-    }
-
-    /// Number of credentials that are due, and that no circuit breaker holds up: the gate has no room for them.
-    pub(crate) fn without_room(&self) -> usize {
-        let due = self.queues.ready.values().flatten();
-        let routes = due.filter_map(|(_, id)| self.records.get(id)?.route());
-        let free = routes.filter(|route| open_for(&self.breakers, route).is_none());
-        free.count()
     }
 
     /// Plans everything anew after the wall clock was stepped.

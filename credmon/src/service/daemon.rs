@@ -165,7 +165,7 @@ impl<V: Vault> Daemon<V> {
         if let Some(copier) = &self.copier {
             copier.finish(HANGING).await;
         }
-        let left = self.scheduler.without_room();
+        let left = self.scheduler.waiting_for_room().count();
         if left > 0 {
             self.settings.problems.push(format!(
                 "{left} credentials are due and were not renewed: CREDMON_HTVAULT_REQUEST_LIMIT \

@@ -72,7 +72,7 @@ fn an_account_never_takes_more_than_is_free_and_greedy_ones_leave_room() {
         let free = 64 - lock(&gate.0).under_way.len();
         assert_eq!(free, 64 >> greedy, "{greedy} that come one after the other");
         assert!(gate.admits(&route("other", "a", "cms"), now));
-        assert!(gate.room().has(&"other".into()));
+        assert!(gate.rooms(now).have(&"other".into(), &"b".into()));
     }
 }
 

@@ -243,6 +243,38 @@ fn thousands_of_issuers_of_one_account_that_fail_cost_no_question_each() {
 }
 
 #[test]
+fn issuers_of_one_account_that_wait_for_its_room_at_a_host_cost_no_question_each() {
+    let mut world = World::new();
+    world.site.latency.insert("evil", 100_000);
+    for n in 0..300 {
+        world.store_at("evil", &format!("s{n}"), "evil", &format!("i{n}"));
+    }
+    world.plan();
+    let before = world.gate.asked();
+    world.plan();
+    let asked = world.gate.asked() - before;
+    assert!(asked <= 64, "{asked} questions of one plan");
+    world.store("u", "cms");
+    world.pass(1);
+    assert_eq!(world.status("u", "cms").state, State::Fresh);
+}
+
+#[test]
+fn credentials_that_wait_for_the_sites_limit_stop_no_look_up_of_another_account() {
+    let mut world = World::with(Rules {
+        request_limit: Some((6, 60)),
+        ..Rules::default()
+    });
+    world.store("u", "cms");
+    world.pass(60);
+    for n in 0..100 {
+        world.store("greedy", &format!("s{n}"));
+    }
+    world.pass(1300);
+    assert!(world.status("u", "cms").vault_token.is_some());
+}
+
+#[test]
 fn credentials_that_hang_stop_no_look_up_of_another_account() {
     for request_limit in [None, Some((300, 300))] {
         let mut world = World::with(Rules {
