@@ -19,29 +19,45 @@ const PER_HOST: usize = 24;
 #[derive(Clone, Debug)]
 pub(crate) struct Gate(Arc<Mutex<Use>>);
 
-/// Room in total and at hosts as of one moment, whichever issuer is asked for: each further question costs little,
-/// however many issuers an account names.
+/// Room at each level as of one moment. The same question costs little the next time.
 pub(crate) struct Rooms {
     gate: Gate,
     now: Instant,
     total: Room,
     at_hosts: BTreeMap<Arc<str>, Vec<Room>>,
+    for_issuers: BTreeMap<Target, Room>,
 }
 
 impl Rooms {
-    /// `true` when an account may ask a host once more.
+    /// `true` when an account may ask a host once more, for some issuer.
     pub(crate) fn have(&mut self, account: &Arc<str>, host: &Arc<str>) -> bool {
-        let there = || lock(&self.gate.0).rooms_at(host, self.now);
-        self.total.has(account)
-            && all_have(
-                self.at_hosts.entry(host.clone()).or_insert_with(there),
-                account,
-            )
+        if !self.total.has(account) {
+            return false;
+        }
+        let count = || lock(&self.gate.0).rooms_at(host, self.now);
+        let mut there = self
+            .at_hosts
+            .entry(host.clone())
+            .or_insert_with(count)
+            .iter();
+        there.all(|room| room.has(account))
     }
-}
 
-fn all_have(rooms: &[Room], account: &Arc<str>) -> bool {
-    rooms.iter().all(|room| room.has(account))
+    /// `true` when a request may be sent.
+    pub(crate) fn admit(&mut self, route: &Route) -> bool {
+        self.have(&route.account, &route.host)
+            && self.for_issuer(&route.target()).has(&route.account)
+    }
+
+    /// `true` when nobody may ask a host for an issuer now.
+    pub(crate) fn are_full(&mut self, target: &Target) -> bool {
+        self.for_issuer(target).free == 0
+    }
+
+    fn for_issuer(&mut self, target: &Target) -> &Room {
+        let count = || lock(&self.gate.0).room_for_issuer(target);
+        self.for_issuers.entry(target.clone()).or_insert_with(count)
+    }
 }
 
 /// Room at one level: an account may have as many requests as are free.
@@ -79,7 +95,7 @@ struct Use {
     /// Requests of the latest span, by host, the oldest first.
     sent: BTreeMap<Arc<str>, VecDeque<Sent>>,
     next: u64,
-    /// Questions for a request.
+    /// Rooms that were counted.
     #[cfg(test)]
     asked: usize,
 }
@@ -118,7 +134,7 @@ impl Gate {
         })))
     }
 
-    /// Questions for a request so far.
+    /// Rooms at hosts and for issuers that were counted so far.
     #[cfg(test)]
     pub(crate) fn asked(&self) -> usize {
         lock(&self.0).asked
@@ -142,29 +158,8 @@ impl Gate {
             now,
             total: lock(&self.0).room(),
             at_hosts: BTreeMap::new(),
+            for_issuers: BTreeMap::new(),
         }
-    }
-
-    /// `true` when nobody may ask a host or issuer now.
-    pub(crate) fn is_full(&self, (host, issuer): &Target) -> bool {
-        lock(&self.0).room_for_issuer(host, issuer).free == 0
-    }
-
-    /// `true` when a request may be sent.
-    pub(crate) fn admits(&self, route: &Route, now: Instant) -> bool {
-        let mut state = lock(&self.0);
-        #[cfg(test)]
-        {
-            state.asked += 1;
-        }
-        let Route {
-            account,
-            host,
-            issuer,
-        } = route;
-        state.room().has(account)
-            && state.room_for_issuer(host, issuer).has(account)
-            && all_have(&state.rooms_at(host, now), account)
     }
 
     /// Admits a request.
@@ -214,6 +209,10 @@ impl Use {
 
     /// Room at a host, and within the bound on requests there.
     fn rooms_at(&mut self, host: &Arc<str>, now: Instant) -> Vec<Room> {
+        #[cfg(test)]
+        {
+            self.asked += 1;
+        }
         let all = self.at_host(host).map(|route| (&route.account, 1));
         let mut rooms = vec![Room::of(PER_HOST, all)];
         rooms.extend(self.room_within_limit(host, now));
@@ -221,9 +220,12 @@ impl Use {
     }
 
     /// An issuer may have as many as are free at its host.
-    fn room_for_issuer(&self, host: &str, issuer: &str) -> Room {
-        let (own, others): (Vec<_>, Vec<_>) =
-            self.at_host(host).partition(|r| *r.issuer == *issuer);
+    fn room_for_issuer(&mut self, (host, issuer): &Target) -> Room {
+        #[cfg(test)]
+        {
+            self.asked += 1;
+        }
+        let (own, others): (Vec<_>, Vec<_>) = self.at_host(host).partition(|r| r.issuer == *issuer);
         let bound = PER_HOST.saturating_sub(others.len()).div_ceil(2);
         Room::of(bound, own.into_iter().map(|route| (&route.account, 1)))
     }

@@ -1,12 +1,12 @@
 //! What is asked for now: renewals by urgency, probes of circuit breakers, look-ups when nothing else
 //! is to be done. And the clock, whose steps make all of it be planned anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::breaker::{Breaker, open_at, open_for};
-use super::gate::Permit;
+use super::gate::{Permit, Rooms};
 use super::record::{Record, Urgency};
 use super::timing::{seconds_of_a_new_one, seconds_to_ask};
 use super::{Dependency, Scheduler};
@@ -45,8 +45,7 @@ impl Scheduler {
         let mut rooms = self.gate.rooms(now.mono);
         let mut best: Option<(&Urgency, &Record)> = None;
         for (target, queue) in &self.queues.ready {
-            let mut refused: BTreeSet<(&Arc<str>, bool)> = BTreeSet::new();
-            let mut there = None;
+            let mut open = None;
             for (urgency, id) in queue {
                 // While not all credentials are known, one that is still to be found may expire
                 // earlier than those that are.
@@ -58,31 +57,26 @@ impl Scheduler {
                 if !rooms.have(id.user(), &target.0) {
                     continue;
                 }
-                // The same for all that wait there.
-                let (is_full, open) = there.get_or_insert_with(|| {
-                    let open: Vec<_> = open_at(&self.breakers, target).collect();
-                    (self.gate.is_full(target), open)
-                });
+                let open: &Vec<_> =
+                    open.get_or_insert_with(|| open_at(&self.breakers, target).collect());
                 let holds_all = |(dependency, breaker): &(Dependency, &Breaker)| {
                     breaker.suspects() > 1 && !(is_waited_for && is_issuer(dependency))
                 };
-                if *is_full || open.iter().any(holds_all) {
+                if rooms.are_full(target) || open.iter().any(holds_all) {
                     break;
                 }
                 let Some(record) = self.records.get(id) else {
                     continue;
                 };
-                let key = (id.user(), record.is_untried());
                 let holds = |(dependency, breaker): &(Dependency, &Breaker)| {
                     let may_pass = is_issuer(dependency) && record.is_untried();
                     !may_pass && breaker.open_for(id.user()).is_some()
                 };
-                let admits = |r: &Route| !open.iter().any(holds) && self.gate.admits(r, now.mono);
-                if !refused.contains(&key) && record.route().is_some_and(admits) {
+                let may_go = |route: &Route| !open.iter().any(holds) && rooms.admit(route);
+                if record.route().is_some_and(may_go) {
                     best = Some((urgency, record));
                     break;
                 }
-                refused.insert(key);
             }
         }
         best?.1.task(seconds_to_ask, self.rules.limits, now)
@@ -106,7 +100,7 @@ impl Scheduler {
             if !proven.iter().any(has_room) {
                 continue;
             }
-            let Some(task) = self.probe(&dependency, now) else {
+            let Some(task) = self.probe(&dependency, &mut rooms, now) else {
                 continue;
             };
             let breaker = self.breakers.get_mut(&dependency);
@@ -119,23 +113,17 @@ impl Scheduler {
 
     /// A request that finds out whether a host or issuer works: by a credential that worked before, of another account
     /// than the last time if there is one that the gate admits.
-    fn probe(&self, dependency: &Dependency, now: Now) -> Option<RenewalTask> {
+    fn probe(&self, dependency: &Dependency, rooms: &mut Rooms, now: Now) -> Option<RenewalTask> {
         let prober = self.breakers.get(dependency)?.open()?.prober.as_ref();
-        // Whether one is admitted is the same for all of a route.
-        let mut admitted: BTreeMap<&Route, bool> = BTreeMap::new();
-        let can_ask = |route: &Route| {
+        let mut can_ask = |route: &Route| {
             // An issuer is not probed through a host that is down.
             let mut open = open_at(&self.breakers, &route.target());
-            open.next().is_some_and(|(first, _)| first == *dependency)
-                && self.gate.admits(route, now.mono)
+            open.next().is_some_and(|(first, _)| first == *dependency) && rooms.admit(route)
         };
         let running = &self.queues.running;
         let idle = self.proven_at(dependency);
         let idle = idle.filter(|record| !running.contains(&record.top.id));
-        let can_probe = idle.filter(|record| {
-            let route = record.route();
-            route.is_some_and(|r| *admitted.entry(r).or_insert_with(|| can_ask(r)))
-        });
+        let can_probe = idle.filter(|record| record.route().is_some_and(&mut can_ask));
         let chosen = can_probe.min_by_key(|record| {
             let id = &record.top.id;
             (Some(id.user()) == prober, record.due, id)
@@ -149,10 +137,9 @@ impl Scheduler {
     }
 
     /// The next look-up of a vault token's expiry: only when nothing else can be done now, and while no access token of
-    /// the account waits for the room that it takes; others have their share. Those that are refused come to the end of the line, which each does once a minute at most.
+    /// the account waits for the room that it takes; others have their share. Those that are refused come to the end of
+    /// the line, which each does once a minute at most.
     fn look_up(&mut self, now: Now) -> Option<(RenewalTask, Permit)> {
-        // The answer is the same for all of a route.
-        let mut refused: BTreeSet<Route> = BTreeSet::new();
         let mut rooms = self.gate.rooms(now.mono);
         let mut waiting: Option<BTreeSet<Arc<str>>> = None;
         while let Some((at, id)) = self.queues.look_ups.first().cloned()
@@ -164,17 +151,14 @@ impl Scheduler {
                 let ids = self.waiting_for_room();
                 ids.map(|id| id.user().clone()).collect()
             });
-            let may_go = rooms.have(&route.account, &route.host)
-                && !waiting.contains(&route.account)
-                && !refused.contains(route)
+            let may_go = !waiting.contains(&route.account)
                 && open_for(&self.breakers, route).is_none()
-                && self.gate.admits(route, now.mono);
+                && rooms.admit(route);
             if may_go {
                 let kind = TaskKind::LookUp;
                 let task = record.task(seconds_to_ask, self.rules.limits, now)?;
                 return Some(self.start(RenewalTask { kind, ..task }, None, now));
             }
-            refused.insert(route.clone());
             let later = now.after(LOOK_UP_LATER);
             self.queues.look_ups.remove(&(at, id.clone()));
             if let Some(record) = self.records.get_mut(&id) {

@@ -12,6 +12,16 @@ fn route(account: &str, host: &str, issuer: &str) -> Route {
     }
 }
 
+impl Gate {
+    fn admits(&self, route: &Route, now: Instant) -> bool {
+        self.rooms(now).admit(route)
+    }
+
+    fn is_full(&self, target: &Target) -> bool {
+        self.rooms(Instant::now()).are_full(target)
+    }
+}
+
 /// Enters as often as it is admitted.
 fn fill(gate: &Gate, route: &Route, now: Instant) -> Vec<Permit> {
     let enter = || {
