@@ -1,11 +1,16 @@
 //! The lines of the log, in memory.
 
 use std::fmt::{self, Write as _};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
+use tracing::Dispatch;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+/// While a process has a single subscriber, a thread without it that comes to a line first switches that line off for
+/// all threads. This is a second one.
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
 
 /// Lines that this thread has logged since the beginning. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +19,7 @@ pub(crate) struct LogLines(Arc<Mutex<Vec<String>>>);
 impl LogLines {
     /// Begins; ends when the guard is dropped.
     pub(crate) fn of_this_thread() -> (Self, DefaultGuard) {
+        LazyLock::force(&SECOND);
         let lines = Self::default();
         let subscriber = tracing_subscriber::registry().with(lines.clone());
         (lines, tracing::subscriber::set_default(subscriber))
