@@ -22,6 +22,25 @@ const STATES: [State; 5] = [
 /// A time of a credential, if it has that.
 type TimeOf = fn(&CredentialStatus) -> Option<Timestamp>;
 
+/// Times of single credentials: name, meaning, and which one it is.
+const TIMES: [(&str, &str, TimeOf); 3] = [
+    (
+        "credmon_access_token_expiry_timestamp_seconds",
+        "Expiry of the access token of a credential.",
+        |c| c.access_token.as_ref()?.expires,
+    ),
+    (
+        "credmon_vault_token_expiry_timestamp_seconds",
+        "Expiry of the vault token of a credential, where that is known.",
+        |c| c.vault_token.as_ref()?.expires,
+    ),
+    (
+        "credmon_last_success_timestamp_seconds",
+        "Time when the access token of a credential was fetched, or confirmed to be the newest.",
+        |c| c.last_success,
+    ),
+];
+
 /// Writes all metrics; those of single credentials only when asked for.
 pub(super) fn write(
     to: &mut dyn Write,
@@ -31,8 +50,14 @@ pub(super) fn write(
     let daemon = &snapshot.daemon;
     let mut states = BTreeMap::from(STATES.map(|state| (state, 0_usize)));
     let mut earliest: Option<Timestamp> = None;
+    // Of each credential what is needed below alone: all of very many would take much memory.
+    let mut rows = Vec::new();
     for credential in snapshot.credentials.statuses() {
         *states.entry(credential.state).or_default() += 1;
+        if per_credential {
+            let times = TIMES.map(|(_, _, time)| time(&credential));
+            rows.push((credential.user, credential.service, times));
+        }
         let token = (credential.access_token).filter(|_| credential.state != State::Ignored);
         if let Some(expires) = token.and_then(|token| token.expires) {
             earliest = Some(earliest.map_or(expires, |earliest| earliest.min(expires)));
@@ -103,36 +128,11 @@ pub(super) fn write(
     let name = "credmon_log_lines_dropped_total";
     head(to, name, "counter", "Log lines that could not be written.")?;
     writeln!(to, "{name} {}", snapshot.lines_dropped)?;
-    if per_credential {
-        write_credentials(to, snapshot)?;
-    }
-    Ok(())
-}
-
-fn write_credentials(to: &mut dyn Write, snapshot: &Snapshot) -> io::Result<()> {
-    let times: [(&str, &str, TimeOf); 3] = [
-        (
-            "credmon_access_token_expiry_timestamp_seconds",
-            "Expiry of the access token of a credential.",
-            |c| c.access_token.as_ref()?.expires,
-        ),
-        (
-            "credmon_vault_token_expiry_timestamp_seconds",
-            "Expiry of the vault token of a credential, where that is known.",
-            |c| c.vault_token.as_ref()?.expires,
-        ),
-        (
-            "credmon_last_success_timestamp_seconds",
-            "Time when the access token of a credential was fetched, or confirmed to be the newest.",
-            |c| c.last_success,
-        ),
-    ];
-    for (name, help, time) in times {
+    for (place, (name, help, _)) in TIMES.iter().enumerate().filter(|_| per_credential) {
         head(to, name, "gauge", help)?;
-        for credential in snapshot.credentials.statuses() {
-            if let Some(time) = time(&credential) {
-                let (user, service) = (escaped(&credential.user), credential.service);
-                let second = time.as_second();
+        for (user, service, times) in &rows {
+            if let Some(Some(time)) = times.get(place) {
+                let (user, second) = (escaped(user), time.as_second());
                 writeln!(
                     to,
                     "{name}{{user=\"{user}\",service=\"{service}\"}} {second}"
