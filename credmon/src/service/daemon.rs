@@ -162,7 +162,7 @@ impl<V: Vault> Daemon<V> {
                 Some(ended) = self.running.join_next_with_id() => self.ended(ended),
             }
         }
-        if let Some(copier) = &self.copier {
+        if let Some(copier) = &mut self.copier {
             copier.finish(HANGING).await;
         }
         let left = self.scheduler.waiting_for_room().count();

@@ -26,44 +26,38 @@ use crate::model::{CopyOwner, Heartbeat, TokenCopy, lock};
 pub(crate) struct Copier {
     requests: Sender<Request>,
     pub(crate) heartbeat: Heartbeat,
-    state: Arc<Mutex<State>>,
+    problems: Arc<Mutex<Problems>>,
     thread: JoinHandle<()>,
 }
 
 /// Copies to bring up to date from a directory.
 type Request = (Arc<Directory>, Vec<TokenCopy>);
 
-/// Shared between the thread and who asks it.
-#[derive(Default)]
-struct State {
-    /// Requests that are not done.
-    requests: usize,
-    /// Reasons why copies could not be written the last time, by their paths.
-    problems: BTreeMap<PathBuf, String>,
-}
+/// Reasons why copies could not be written the last time, by their paths.
+type Problems = BTreeMap<PathBuf, String>;
 
 impl Copier {
     /// # Errors
     /// The system gives no thread.
     pub(crate) fn start() -> std::io::Result<Self> {
         let (requests, received) = channel();
-        let (heartbeat, state) = (Heartbeat::default(), Arc::default());
-        let of_thread = (heartbeat.clone(), Arc::clone(&state));
+        let (heartbeat, problems) = (Heartbeat::default(), Arc::default());
+        let of_thread = (heartbeat.clone(), Arc::clone(&problems));
         let thread = std::thread::Builder::new().name("copies".to_owned());
         let thread = thread.spawn(move || run(&received, &of_thread.0, &of_thread.1))?;
         Ok(Self {
             requests,
             heartbeat,
-            state,
+            problems,
             thread,
         })
     }
 
     /// Which of these copies could not be written the last time, and why.
     pub(crate) fn problems(&self, copies: &[TokenCopy]) -> Vec<String> {
-        let state = lock(&self.state);
+        let problems = lock(&self.problems);
         let problem = |copy: &TokenCopy| {
-            let why = state.problems.get(&copy.path)?;
+            let why = problems.get(&copy.path)?;
             let (id, path) = (&copy.id, copy.path.display());
             Some(format!(
                 "the copy of {id} at {path} (CREDMON_HTVAULT_COPIES) cannot be written: {why}"
@@ -73,21 +67,21 @@ impl Copier {
     }
 
     pub(crate) fn update(&self, directory: Arc<Directory>, copies: Vec<TokenCopy>) {
-        lock(&self.state).requests += 1;
         // The thread ends only with this.
         let _ = self.requests.send((directory, copies));
     }
 
-    /// Waits until all that was asked for is done, unless a file system hangs for so long.
-    pub(crate) async fn finish(&self, limit: Duration) {
-        let is_busy = || lock(&self.state).requests > 0 && !self.thread.is_finished();
-        while is_busy() && self.heartbeat.hanging(limit).is_none() {
+    /// Waits until all that was asked for is done, unless a file system hangs for so long. Nothing is done after it.
+    pub(crate) async fn finish(&mut self, limit: Duration) {
+        // The thread ends with the last request.
+        self.requests = channel().0;
+        while !self.thread.is_finished() && self.heartbeat.hanging(limit).is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }
 
-fn run(requests: &Receiver<Request>, heartbeat: &Heartbeat, state: &Mutex<State>) {
+fn run(requests: &Receiver<Request>, heartbeat: &Heartbeat, problems: &Mutex<Problems>) {
     let mut owners = Owners::default();
     for (directory, mut copies) in requests {
         // A look-up that hangs holds up those that need none the least.
@@ -102,14 +96,12 @@ fn run(requests: &Receiver<Request>, heartbeat: &Heartbeat, state: &Mutex<State>
             let _working = heartbeat.start(work.as_ref());
             let owner = owner_of(&mut owners, copy);
             let updated = owner.and_then(|owner| update(directory.root(), copy, owner));
-            let problems = &mut lock(state).problems;
+            let problems = &mut lock(problems);
             match updated {
                 Ok(()) => _ = problems.remove(&copy.path),
                 Err(why) => _ = problems.insert(copy.path.clone(), why),
             }
         }
-        let requests = &mut lock(state).requests;
-        *requests = requests.saturating_sub(1);
     }
 }
 
