@@ -20,16 +20,6 @@ impl Heartbeat {
         Working(self.clone())
     }
 
-    /// The same as of some time ago.
-    #[cfg(test)]
-    pub(crate) fn start_before(&self, path: &Path, ago: Duration) -> Working {
-        let working = self.start(path);
-        if let Some((since, _)) = &mut *lock(&self.0) {
-            *since = since.checked_sub(ago).unwrap();
-        }
-        working
-    }
-
     /// Notes that the work, if there is any, goes on: it consists of many calls.
     pub(crate) fn beat(&self) {
         if let Some((since, _)) = &mut *lock(&self.0) {
@@ -48,5 +38,21 @@ impl Heartbeat {
 impl Drop for Working {
     fn drop(&mut self) {
         *lock(&self.0.0) = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Heartbeat {
+        /// Notes that work on a file or folder began some time ago.
+        pub(crate) fn start_before(&self, path: &Path, ago: Duration) -> Working {
+            let working = self.start(path);
+            if let Some((since, _)) = &mut *lock(&self.0) {
+                *since = since.checked_sub(ago).unwrap();
+            }
+            working
+        }
     }
 }

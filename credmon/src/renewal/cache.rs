@@ -61,11 +61,6 @@ impl<V> FairCache<V> {
         self.entries.insert(name.into(), entry);
     }
 
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     fn make_room(&mut self) {
         let mut of_account: HashMap<&str, usize> = HashMap::new();
         for account in self
@@ -93,6 +88,12 @@ impl<V> FairCache<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl<V> FairCache<V> {
+        pub(in super::super) fn len(&self) -> usize {
+            self.entries.len()
+        }
+    }
 
     #[test]
     fn entries_are_bounded_and_no_account_makes_those_of_others_go() {

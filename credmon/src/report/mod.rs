@@ -66,16 +66,6 @@ impl Publisher {
         lock(&self.shared.0).problems.clone()
     }
 
-    /// The snapshot that waits to be written.
-    #[cfg(test)]
-    pub(crate) fn latest(&self) -> Option<Snapshot> {
-        let pending = lock(&self.shared.0);
-        pending
-            .snapshot
-            .as_ref()
-            .map(|(_, snapshot)| snapshot.clone())
-    }
-
     pub(crate) fn heartbeat(&self) -> &Heartbeat {
         &self.heartbeat
     }

@@ -10,6 +10,17 @@ use crate::model::fixtures::{at, credential, daemon};
 /// Far above what writing takes.
 const FAR: Duration = Duration::from_mins(1);
 
+impl Publisher {
+    /// The snapshot that waits to be written.
+    pub(crate) fn latest(&self) -> Option<Snapshot> {
+        let pending = lock(&self.shared.0);
+        pending
+            .snapshot
+            .as_ref()
+            .map(|(_, snapshot)| snapshot.clone())
+    }
+}
+
 fn snapshot(user: &str) -> Snapshot {
     Snapshot {
         daemon: daemon(),

@@ -69,6 +69,8 @@ struct Room {
 impl Room {
     /// `used`: requests of accounts.
     fn of<'r>(bound: usize, used: impl Iterator<Item = (&'r Arc<str>, usize)>) -> Self {
+        #[cfg(test)]
+        tests::count_room();
         let mut by_account: BTreeMap<Arc<str>, usize> = BTreeMap::new();
         for (account, requests) in used {
             *by_account.entry(account.clone()).or_default() += requests;
@@ -95,9 +97,6 @@ struct Use {
     /// Requests of the latest span, by host, the oldest first.
     sent: BTreeMap<Arc<str>, VecDeque<Sent>>,
     next: u64,
-    /// Rooms that were counted.
-    #[cfg(test)]
-    asked: usize,
 }
 
 /// A request that was sent.
@@ -129,15 +128,7 @@ impl Gate {
             under_way: BTreeMap::new(),
             sent: BTreeMap::new(),
             next: 0,
-            #[cfg(test)]
-            asked: 0,
         })))
-    }
-
-    /// Rooms at hosts and for issuers that were counted so far.
-    #[cfg(test)]
-    pub(crate) fn asked(&self) -> usize {
-        lock(&self.0).asked
     }
 
     /// Sets the bound on requests to one host: a number, and a span in seconds.
@@ -209,10 +200,6 @@ impl Use {
 
     /// Room at a host, and within the bound on requests there.
     fn rooms_at(&mut self, host: &Arc<str>, now: Instant) -> Vec<Room> {
-        #[cfg(test)]
-        {
-            self.asked += 1;
-        }
         let all = self.at_host(host).map(|route| (&route.account, 1));
         let mut rooms = vec![Room::of(PER_HOST, all)];
         rooms.extend(self.room_within_limit(host, now));
@@ -220,11 +207,7 @@ impl Use {
     }
 
     /// An issuer may have as many as are free at its host.
-    fn room_for_issuer(&mut self, (host, issuer): &Target) -> Room {
-        #[cfg(test)]
-        {
-            self.asked += 1;
-        }
+    fn room_for_issuer(&self, (host, issuer): &Target) -> Room {
         let (own, others): (Vec<_>, Vec<_>) = self.at_host(host).partition(|r| r.issuer == *issuer);
         let bound = PER_HOST.saturating_sub(others.len()).div_ceil(2);
         Room::of(bound, own.into_iter().map(|route| (&route.account, 1)))
@@ -276,4 +259,4 @@ impl Drop for Permit {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

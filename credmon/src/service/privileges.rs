@@ -114,11 +114,6 @@ impl Places {
         self.0.is_some()
     }
 
-    #[cfg(test)]
-    pub(super) fn of(folders: Vec<PathBuf>) -> Self {
-        Self(Some(folders))
-    }
-
     /// Gives up nothing, as the site asks for.
     pub(super) fn everywhere() -> (Self, Vec<Event>) {
         let text = "CREDMON_HTVAULT_CONFINE is false: the process keeps all its rights";

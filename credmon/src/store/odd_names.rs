@@ -61,21 +61,22 @@ impl OddNames {
         }
         account.left = left.into_iter().collect();
     }
-
-    /// All that is remembered.
-    #[cfg(test)]
-    pub(super) fn paths(&self) -> Vec<String> {
-        let accounts = self.0.values();
-        accounts
-            .flat_map(|account| account.left.keys().cloned())
-            .collect()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fakes::LogLines;
+
+    impl OddNames {
+        /// All that is remembered.
+        pub(in super::super) fn paths(&self) -> Vec<String> {
+            let accounts = self.0.values();
+            accounts
+                .flat_map(|account| account.left.keys().cloned())
+                .collect()
+        }
+    }
 
     #[test]
     fn odd_names_hide_no_bound_and_one_bound_no_other() {

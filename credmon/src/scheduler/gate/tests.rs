@@ -1,5 +1,7 @@
 //! Bounds and fairness of the admission gate.
 
+use std::cell::Cell;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -10,6 +12,21 @@ fn route(account: &str, host: &str, issuer: &str) -> Route {
         host: host.into(),
         issuer: issuer.into(),
     }
+}
+
+thread_local! {
+    /// Rooms that this thread has counted so far.
+    static COUNTED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Notes that a room is counted.
+pub(super) fn count_room() {
+    COUNTED.set(COUNTED.get() + 1);
+}
+
+/// Rooms that were counted so far.
+pub(in super::super) fn counted_rooms() -> usize {
+    COUNTED.get()
 }
 
 impl Gate {

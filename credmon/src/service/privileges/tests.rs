@@ -1,5 +1,11 @@
 use super::*;
 
+impl Places {
+    pub(in super::super) fn of(folders: Vec<PathBuf>) -> Self {
+        Self(Some(folders))
+    }
+}
+
 /// What is given up is given up by one thread, which ends.
 fn apart<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     std::thread::spawn(act).join().unwrap()
