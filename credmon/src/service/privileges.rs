@@ -138,7 +138,8 @@ impl Places {
 
 fn complaint(daemon: &str, file: &Path) -> String {
     format!(
-        "{} lies where this process gave up to write when it started: {}",
+        "{} lies where this process gave up to write when it started, for good: it was not configured then, or its file \
+         system did not answer: {}",
         file.display(),
         restart(daemon)
     )

@@ -185,4 +185,5 @@ async fn a_file_system_that_hangs_costs_only_its_own_files() {
     };
     let complaints = found.complaints("CREDMON_OAUTH");
     assert!(complaints[0].starts_with("/hangs/x lies where"));
+    assert!(complaints[0].contains("for good"), "no later answer helps");
 }
