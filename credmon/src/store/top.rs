@@ -43,7 +43,15 @@ impl CompleteTop {
         let issuer = match parts {
             // Older servers have one mount for each issuer: secret/oauth-ISSUER/creds/….
             Some((mount, _)) if mount.contains("/oauth-") => mount,
-            Some((_, rest)) => rest.split('/').next().unwrap_or_default(),
+            Some((mount, rest)) => {
+                let issuer = rest.split('/').next().unwrap_or_default();
+                let end = path.len() - rest.len() + issuer.len();
+                match (mount, issuer) {
+                    ("/v1/secret/oauth", _) | (_, "") => issuer,
+                    // Elsewhere, such as in a token's own cubbyhole, anything may have that name.
+                    _ => path.get(..end).unwrap_or(path),
+                }
+            }
             None => "",
         };
         // An address without the name of an issuer depends on nothing but itself.

@@ -107,6 +107,9 @@ fn a_route_has_account_host_and_issuer() {
     assert_eq!(&*issuer("secret/oauth/sts/cms/creds/c:default"), "cms");
     let older = issuer("secret/oauth-dune/creds/a:b");
     assert_eq!(&*older, "/v1/secret/oauth-dune");
+    // What stands elsewhere may be anybody's: a token's own cubbyhole answers what was written there.
+    assert_eq!(&*issuer("cubbyhole/creds/cms/x"), "/v1/cubbyhole/creds/cms");
+    assert_eq!(issuer("oidc/creds/cms/u:x"), issuer("oidc/creds/cms/v:y"));
     // A path of another kind is an issuer of its own: it rests nobody else's.
     assert_ne!(issuer("sys/health"), issuer("sys/other"));
 }
