@@ -89,15 +89,10 @@ impl Scheduler {
         let due = due.filter(|(_, breaker)| breaker.wants_probe(now.mono));
         let due: Vec<Dependency> = due.map(|(dependency, _)| dependency.clone()).collect();
         let mut tasks = Vec::new();
-        // An account may have thousands of issuers or hosts that fail, and room for few probes.
         let mut rooms = self.gate.rooms(now.mono);
         for dependency in due {
-            let Some(proven) = self.queues.proven.get(&dependency) else {
+            if !self.queues.proven.contains_key(&dependency) {
                 self.breakers.remove(&dependency);
-                continue;
-            };
-            let has_room = |id: &CredentialId| rooms.have(id.user(), &dependency.0);
-            if !proven.iter().any(has_room) {
                 continue;
             }
             let Some(task) = self.probe(&dependency, &mut rooms, now) else {
@@ -118,7 +113,7 @@ impl Scheduler {
         let mut can_ask = |route: &Route| {
             // An issuer is not probed through a host that is down.
             let mut open = open_at(&self.breakers, &route.target());
-            open.next().is_some_and(|(first, _)| first == *dependency) && rooms.admit(route)
+            rooms.admit(route) && open.next().is_some_and(|(first, _)| first == *dependency)
         };
         let running = &self.queues.running;
         let idle = self.proven_at(dependency);
