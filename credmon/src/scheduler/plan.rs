@@ -44,7 +44,10 @@ impl Scheduler {
     fn most_urgent(&self, now: Now) -> Option<RenewalTask> {
         let mut rooms = self.gate.rooms(now.mono);
         let mut best: Option<(&Urgency, &Record)> = None;
-        for (target, queue) in &self.queues.ready {
+        // The most urgent first: once one is found that may be done, the others cost nothing.
+        let mut ready: Vec<_> = self.queues.ready.iter().collect();
+        ready.sort_unstable_by_key(|(_, queue)| queue.first());
+        for (target, queue) in ready {
             let mut open = None;
             for (urgency, id) in queue {
                 // While not all credentials are known, one that is still to be found may expire
@@ -62,7 +65,7 @@ impl Scheduler {
                 let holds_all = |(dependency, breaker): &(Dependency, &Breaker)| {
                     breaker.suspects() > 1 && !(is_waited_for && is_issuer(dependency))
                 };
-                if rooms.are_full(target) || open.iter().any(holds_all) {
+                if open.iter().any(holds_all) {
                     break;
                 }
                 let Some(record) = self.records.get(id) else {
@@ -72,8 +75,13 @@ impl Scheduler {
                     let may_pass = is_issuer(dependency) && record.is_untried();
                     !may_pass && breaker.open_for(id.user()).is_some()
                 };
-                let may_go = |route: &Route| !open.iter().any(holds) && rooms.admit(route);
-                if record.route().is_some_and(may_go) {
+                if open.iter().any(holds) {
+                    continue;
+                }
+                if rooms.are_full(target) {
+                    break;
+                }
+                if record.route().is_some_and(|route| rooms.admit(route)) {
                     best = Some((urgency, record));
                     break;
                 }

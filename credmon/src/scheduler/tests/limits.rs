@@ -232,6 +232,14 @@ fn thousands_of_issuers_of_one_account_that_fail_cost_no_question_each() {
     let fails = Outcome::Failed(failure(ErrorKind::NotLongEnough, &id("evil", "x")));
     world.site.accounts.insert("evil", fails);
     world.pass(90);
+    while world.plan() > 0 {}
+    let before = counted_rooms();
+    world.plan();
+    let asked = counted_rooms() - before;
+    assert!(
+        asked <= 64,
+        "{asked} rooms were counted while there is room"
+    );
     world.site.latency.insert("evil", 30);
     world.pass(60);
     let breakers = world.scheduler.breakers.values();
@@ -247,10 +255,14 @@ fn thousands_of_issuers_of_one_account_that_fail_cost_no_question_each() {
 fn issuers_of_one_account_that_wait_for_its_room_at_a_host_cost_no_question_each() {
     let mut world = World::new();
     world.site.latency.insert("evil", 100_000);
+    // The most urgent is the last by name.
     for n in 0..300 {
-        world.store_at("evil", &format!("s{n}"), "evil", &format!("i{n}"));
+        world.store_at("evil", &format!("s{n}"), "evil", &format!("i{}", 999 - n));
     }
-    world.plan();
+    let before = counted_rooms();
+    assert_eq!(world.plan(), 12);
+    let asked = counted_rooms() - before;
+    assert!(asked <= 64, "{asked} rooms were counted for a full host");
     let before = counted_rooms();
     world.plan();
     let asked = counted_rooms() - before;
