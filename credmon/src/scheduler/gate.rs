@@ -144,10 +144,12 @@ impl Gate {
 
     /// Room for each account.
     pub(crate) fn rooms(&self, now: Instant) -> Rooms {
+        let state = lock(&self.0);
+        let all = state.under_way.values().map(|route| (&route.account, 1));
         Rooms {
             gate: self.clone(),
             now,
-            total: lock(&self.0).room(),
+            total: Room::of(state.total, all),
             at_hosts: BTreeMap::new(),
             for_issuers: BTreeMap::new(),
         }
@@ -188,11 +190,6 @@ impl Gate {
 }
 
 impl Use {
-    fn room(&self) -> Room {
-        let all = self.under_way.values();
-        Room::of(self.total, all.map(|route| (&route.account, 1)))
-    }
-
     fn at_host(&self, host: &str) -> impl Iterator<Item = &Route> {
         let all = self.under_way.values();
         all.filter(move |route| *route.host == *host)

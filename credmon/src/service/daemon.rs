@@ -83,13 +83,9 @@ impl<V: Vault> Daemon<V> {
         log_warnings(&settings);
         let report = Reporting {
             started: now.wall,
-            scanned: None,
-            scan: None,
-            configuration_source: None,
             trust,
-            logged: Vec::new(),
             dirty: true,
-            published: None,
+            ..Reporting::default()
         };
         Self {
             scheduler: Scheduler::new(std::mem::take(&mut settings.rules), parts.gate.clone(), now),

@@ -110,9 +110,9 @@ async fn until_the_end(
         started = start::start(cli, &mut hangups) => started,
         _ = signals.stop() => return Ok(ExitCode::SUCCESS),
     };
-    let (mut control, complaints, log, reports) = match started {
-        Ok((control, complaints, opened, reports)) => {
-            (control, complaints, log.insert(opened), reports)
+    let (mut control, complaints, log, writing) = match started {
+        Ok((control, complaints, opened, writing)) => {
+            (control, complaints, log.insert(opened), writing)
         }
         Err(code) => return Ok(code),
     };
@@ -123,7 +123,7 @@ async fn until_the_end(
     let mut settings = control.settings.clone();
     settings.problems.extend(complaints);
     let (vault, gate) = (control.vault.clone(), Gate::new(descriptors));
-    let publisher = Publisher::start(reports.0)?;
+    let publisher = Publisher::start(writing)?;
     let (parts, scan) = start_threads(cli, &settings, vault, log, gate, &publisher)?;
     let daemon = Daemon::new(parts, settings, control.trust.problem.clone());
     let (commands, received) = mpsc::channel(16);

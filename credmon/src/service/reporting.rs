@@ -33,6 +33,7 @@ const PUBLISH_AT_REST: Duration = Duration::from_mins(2);
 const PROBLEMS_LIMIT: usize = 10 * TEXT_LIMIT;
 
 /// State of what others see.
+#[derive(Default)]
 pub(super) struct Reporting {
     pub(super) started: Timestamp,
     /// End of the last full scan that could be made.

@@ -25,6 +25,9 @@ use crate::report::log::{self, Detail, Log};
 /// Exit code that HTCondor's master takes for "cannot write my log".
 const LOG_NOT_WRITABLE: u8 = 44;
 
+/// Thread that writes the status.
+type Writing = Option<JoinHandle<()>>;
+
 /// Starts. Returns, beside the control and the log, the files in words that could not be given a place to write to, and
 /// the thread that may still be writing the status.
 ///
@@ -33,14 +36,14 @@ const LOG_NOT_WRITABLE: u8 = 44;
 pub(super) async fn start<'c>(
     cli: &'c Cli,
     hangups: &mut Signal,
-) -> Result<(Control<'c>, Vec<String>, Log, FailedStart), ExitCode> {
-    let mut reports = FailedStart::default();
-    let (source, settings) = configure(cli, hangups, &mut reports).await?;
+) -> Result<(Control<'c>, Vec<String>, Log, Writing), ExitCode> {
+    let mut writing = None;
+    let (source, settings) = configure(cli, hangups, &mut writing).await?;
     let log_file = log_file(cli, &settings);
     let mut writable_log = log_file.as_deref();
     let mut complaints = Vec::new();
     let (places, events) = if settings.confine {
-        let found = find_folders(cli, &settings, writable_log, &mut reports).await?;
+        let found = find_folders(cli, &settings, writable_log, &mut writing).await?;
         let left_out = found.complaints(&cli.name);
         let answers = |file: &&Path| !found.is_silent(file);
         let answering_log = writable_log.filter(answers);
@@ -74,21 +77,21 @@ pub(super) async fn start<'c>(
         trust: Trust::new(settings.tls.clone()),
         settings,
     };
-    Ok((control, complaints, log, reports))
+    Ok((control, complaints, log, writing))
 }
 
 /// Reads the configuration until it is usable: what a site configured is never guessed.
 async fn configure(
     cli: &Cli,
     hangups: &mut Signal,
-    reports: &mut FailedStart,
+    writing: &mut Writing,
 ) -> Result<(Source, Settings), ExitCode> {
     loop {
         let (source, settings) = read(cli).await;
         let Some(why) = problem(&source, &settings, None) else {
             return Ok((source, settings));
         };
-        reports.publish(cli, &settings, &why);
+        publish(writing, cli, &settings, &why);
         eprintln!("condor_credmon_htvault: {why}; it is tried again each minute");
         if cli.once {
             return Err(ExitCode::FAILURE);
@@ -104,7 +107,7 @@ async fn find_folders(
     cli: &Cli,
     settings: &Settings,
     log: Option<&Path>,
-    reports: &mut FailedStart,
+    writing: &mut Writing,
 ) -> Result<Found, ExitCode> {
     let mut folders = Vec::new();
     if let Some(directory) = settings.directory.clone() {
@@ -127,7 +130,7 @@ async fn find_folders(
             if cli.once {
                 return Err(ExitCode::FAILURE);
             }
-            reports.publish(cli, settings, &why);
+            publish(writing, cli, settings, &why);
         };
     }
     Ok(Found::of(folders, &outputs(settings, log)).await)
@@ -168,19 +171,14 @@ pub(super) fn outputs(settings: &Settings, log: Option<&Path>) -> Vec<PathBuf> {
     files.chain(copies).chain(log).map(Path::to_owned).collect()
 }
 
-/// Publishes why the start does not get on, off the loop. One at a time: a file system that hangs costs one thread.
-#[derive(Default)]
-pub(super) struct FailedStart(pub(super) Option<JoinHandle<()>>);
-
-impl FailedStart {
-    /// Publishes nothing where one pass was asked for: another daemon may run.
-    fn publish(&mut self, cli: &Cli, settings: &Settings, why: &str) {
-        if !cli.once && self.0.as_ref().is_none_or(JoinHandle::is_finished) {
-            let (settings, why) = (settings.clone(), why.to_owned());
-            let publish = move || super::reporting::publish_failed_start(&settings, &why);
-            let thread = std::thread::Builder::new().name("status".to_owned());
-            // One that cannot be started is started the next time.
-            self.0 = thread.spawn(publish).ok();
-        }
+/// Publishes why the start does not get on, off the loop; nothing where one pass was asked for: another daemon may run. One
+/// at a time: a file system that hangs costs one thread.
+fn publish(writing: &mut Writing, cli: &Cli, settings: &Settings, why: &str) {
+    if !cli.once && writing.as_ref().is_none_or(JoinHandle::is_finished) {
+        let (settings, why) = (settings.clone(), why.to_owned());
+        let publish = move || super::reporting::publish_failed_start(&settings, &why);
+        let thread = std::thread::Builder::new().name("status".to_owned());
+        // One that cannot be started is started the next time.
+        *writing = thread.spawn(publish).ok();
     }
 }
