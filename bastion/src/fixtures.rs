@@ -7,7 +7,8 @@ use htvault::CredentialUrl;
 
 use crate::config::{Config, Cron, DeliveryTemplate, Search};
 use crate::model::delivery::{
-    Authentication, Credential, Delivery, DeliveryId, Grant, Identity, Method, Target, Way,
+    Authentication, CreddTarget, Credential, Delivery, DeliveryId, Grant, Identity, Method, Target,
+    Way,
 };
 
 /// Server of every credential here.
@@ -53,7 +54,7 @@ pub(crate) fn credd(host: &str) -> Target {
 
 /// A listed credd that is opened so; a super-user names the accounts' domain.
 pub(crate) fn credd_by(host: &str, method: Method, domain: Option<&str>) -> Target {
-    Target::Credd {
+    Target::Credd(CreddTarget {
         host: host.to_owned(),
         collector: None,
         way: Way::Condor,
@@ -61,7 +62,7 @@ pub(crate) fn credd_by(host: &str, method: Method, domain: Option<&str>) -> Targ
             method,
             domain: domain.map(str::to_owned),
         },
-    }
+    })
 }
 
 pub(crate) fn delivery(account: &str, service: &str, schedd: &str, target: Target) -> Delivery {

@@ -358,12 +358,15 @@ impl Transport for Credds {
         Err(no_answer(delivery))
     }
 
-    async fn delete(&self, delivery: &Delivery) -> Result<(), Problem> {
+    async fn delete(&self, delivery: &Delivery) -> Result<bool, Problem> {
+        if self.observe(delivery).await?.stored.is_none() {
+            return Ok(false);
+        }
         let (_, schedd) = self.open(delivery).await?;
         schedd
             .files
             .delete(&delivery.id.account, &delivery.id.service);
-        Ok(())
+        Ok(true)
     }
 
     async fn find(&self, _: &Search, _: &FoundSchedds) -> Result<Vec<ScheddAd>, Problem> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::table::{listed, wrapped};
 use crate::config::{Config, DeliveryTemplate, Search};
 use crate::engine::report::DesiredDelivery;
-use crate::model::delivery::{Delivery, Method, Target};
+use crate::model::delivery::{CreddTarget, Delivery, Method, Target};
 use crate::model::duration::format;
 
 /// Everything that a configuration asks for, and what is wrong with it.
@@ -170,7 +170,7 @@ impl ListedDelivery {
 
 /// `scitokens cms for user@example.org`.
 fn opened(delivery: &Delivery) -> Option<String> {
-    let Target::Credd { authentication, .. } = &delivery.target else {
+    let Target::Credd(CreddTarget { authentication, .. }) = &delivery.target else {
         return None;
     };
     let mut text = authentication.method.to_string();

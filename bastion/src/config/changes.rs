@@ -77,9 +77,7 @@ fn deliveries(config: &Config) -> Things<DeliveryId> {
 fn delivery(delivery: &Delivery) -> Values {
     let (directory, host, collector) = match &delivery.target {
         Target::Directory(path) => (Some(shown(path)), None, None),
-        Target::Credd {
-            host, collector, ..
-        } => (None, Some(host.clone()), collector.clone()),
+        Target::Credd(credd) => (None, Some(credd.host.clone()), credd.collector.clone()),
     };
     let mut values = common(delivery);
     values.extend([
@@ -120,11 +118,7 @@ fn common(delivery: &Delivery) -> Values {
 fn opening(target: &Target) -> Values {
     let (way, authentication) = match target {
         Target::Directory(_) => (None, None),
-        Target::Credd {
-            way,
-            authentication,
-            ..
-        } => (Some(way), Some(authentication)),
+        Target::Credd(credd) => (Some(&credd.way), Some(&credd.authentication)),
     };
     let authorities = way.and_then(Way::authorities);
     let ca_file = authorities.and_then(|all| all.ca_file.as_deref());

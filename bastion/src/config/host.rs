@@ -183,7 +183,7 @@ mod tests {
 
     use super::*;
     use crate::fixtures;
-    use crate::model::delivery::{Authentication, Credential, Identity, Target};
+    use crate::model::delivery::{Authentication, CreddTarget, Credential, Identity, Target};
     use crate::system::files::keytab::tests::keytab;
 
     fn write(path: &Path, content: &[u8], mode: u32) {
@@ -291,12 +291,12 @@ mod tests {
                 ca_file: Some(ca_file.into()),
                 ca_dir: None,
             };
-            let target = Target::Credd {
+            let target = Target::Credd(CreddTarget {
                 host: "ap1".to_owned(),
                 collector: None,
                 way: Way::Cedar { authorities },
                 authentication: Authentication::default(),
-            };
+            });
             fixtures::delivery("a", "cms", "ap1", target)
         };
         let fault = |files: &[&str]| {

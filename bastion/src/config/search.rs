@@ -10,7 +10,9 @@ use std::time::Duration;
 use htcondor_cedar::{Address, Error};
 
 use super::names::{Glob, NameFilter};
-use crate::model::delivery::{Authentication, Credential, Delivery, DeliveryId, Target, Way};
+use crate::model::delivery::{
+    Authentication, CreddTarget, Credential, Delivery, DeliveryId, Target, Way,
+};
 
 /// A group of schedds that a collector is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,12 +70,12 @@ impl Search {
     }
 
     pub(crate) fn target(&self, schedd: &str) -> Target {
-        Target::Credd {
+        Target::Credd(CreddTarget {
             host: schedd.to_owned(),
             collector: self.collector.clone(),
             way: self.way.clone(),
             authentication: self.authentication.clone(),
-        }
+        })
     }
 }
 

@@ -181,12 +181,12 @@ impl Transport for FakeSchedds {
         Ok(())
     }
 
-    async fn delete(&self, delivery: &Delivery) -> Result<(), Problem> {
+    async fn delete(&self, delivery: &Delivery) -> Result<bool, Problem> {
+        self.observe(delivery).await?;
         let _begun = self.begin(delivery).await?;
         let mut world = self.outside.lock();
         up(&world, delivery)?;
-        world.stored.remove(&delivery.id);
-        Ok(())
+        Ok(world.stored.remove(&delivery.id).is_some())
     }
 
     async fn find(&self, search: &Search, _: &FoundSchedds) -> Result<Vec<ScheddAd>, Problem> {

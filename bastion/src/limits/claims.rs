@@ -86,7 +86,7 @@ pub(super) fn needs(delivery: &Delivery) -> Vec<(Extent, Resource)> {
     let mut add = |extent, resources: &[Resource]| {
         needs.extend(resources.iter().map(|resource| (extent, resource.clone())));
     };
-    if matches!(delivery.target, Target::Credd { .. }) {
+    if matches!(delivery.target, Target::Credd(_)) {
         add(Extent::Schedd, &[schedd(delivery)]);
     }
     add(Extent::Vault, &read_by(credential));
@@ -105,7 +105,7 @@ impl Claims {
         let credential = &delivery.credential;
         let vault = credential.url.server().to_string();
         let per_schedd = match delivery.target {
-            Target::Credd { .. } => PER_CREDD,
+            Target::Credd(_) => PER_CREDD,
             Target::Directory(_) => PER_DIRECTORY,
         };
         let issuer = SlotName::Issuer(vault, credential.issuer.clone());

@@ -107,16 +107,20 @@ pub enum Target {
     /// A credential directory on this host.
     Directory(PathBuf),
     /// A credd.
-    Credd {
-        /// Host name or address.
-        host: String,
-        /// Collector that knows the credd's address; that of HTCondor's configuration on this host when `None`.
-        collector: Option<String>,
-        /// Way to it.
-        way: Way,
-        /// Authentication at the credd.
-        authentication: Authentication,
-    },
+    Credd(CreddTarget),
+}
+
+/// A credd, and how it is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CreddTarget {
+    /// Host name or address.
+    pub host: String,
+    /// Collector that knows the credd's address; that of HTCondor's configuration on this host when `None`.
+    pub collector: Option<String>,
+    /// Way to it.
+    pub way: Way,
+    /// Authentication at the credd.
+    pub authentication: Authentication,
 }
 
 impl Target {
@@ -125,7 +129,7 @@ impl Target {
     pub fn transport(&self) -> &'static str {
         match self {
             Self::Directory(_) => "directory",
-            Self::Credd { way, .. } => way.name(),
+            Self::Credd(credd) => credd.way.name(),
         }
     }
 
@@ -134,7 +138,7 @@ impl Target {
     pub fn way(&self) -> Option<&Way> {
         match self {
             Self::Directory(_) => None,
-            Self::Credd { way, .. } => Some(way),
+            Self::Credd(credd) => Some(&credd.way),
         }
     }
 
@@ -143,7 +147,7 @@ impl Target {
     pub fn needs_opener(&self) -> bool {
         match self {
             Self::Directory(_) => false,
-            Self::Credd { authentication, .. } => authentication.method == Method::Scitokens,
+            Self::Credd(credd) => credd.authentication.method == Method::Scitokens,
         }
     }
 
@@ -151,13 +155,7 @@ impl Target {
     #[must_use]
     pub fn is_same_place(&self, other: &Self) -> bool {
         match (self, other) {
-            (
-                Self::Credd { authentication, .. },
-                Self::Credd {
-                    authentication: of_other,
-                    ..
-                },
-            ) => authentication == of_other,
+            (Self::Credd(one), Self::Credd(other)) => one.authentication == other.authentication,
             _ => self == other,
         }
     }
@@ -167,7 +165,7 @@ impl Target {
     pub fn is_readable(&self) -> bool {
         match self {
             Self::Directory(_) => true,
-            Self::Credd { .. } => false,
+            Self::Credd(_) => false,
         }
     }
 }

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 
 use super::advice;
 use super::discovery::QueryFailure;
-use crate::model::delivery::{Authentication, Delivery, Method, Way};
+use crate::model::delivery::{CreddTarget, Delivery, Method};
 use crate::model::problem::{Cause, Kind, Problem};
 
 /// Longest name of others in a message, in characters.
@@ -27,11 +27,23 @@ pub(super) enum Operation<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct CreddRequest<'a> {
     pub(super) delivery: &'a Delivery,
-    pub(super) host: &'a str,
-    pub(super) collector: Option<&'a str>,
-    pub(super) way: &'a Way,
-    pub(super) authentication: &'a Authentication,
+    /// Its target.
+    pub(super) credd: &'a CreddTarget,
     pub(super) operation: Operation<'a>,
+}
+
+#[cfg(test)]
+impl<'a> CreddRequest<'a> {
+    pub(super) fn of(delivery: &'a Delivery, operation: Operation<'a>) -> Self {
+        let crate::model::delivery::Target::Credd(credd) = &delivery.target else {
+            panic!("{delivery:?}");
+        };
+        Self {
+            delivery,
+            credd,
+            operation,
+        }
+    }
 }
 
 /// Failure of one try at a credd.
@@ -78,7 +90,7 @@ impl CreddRequest<'_> {
     /// The problem that no address of the credd is known; `fault`: why its collector did not answer. A collector that this
     /// host cannot ask says nothing of the credd.
     pub(super) fn no_address(&self, fault: Option<&QueryFailure>) -> Problem {
-        let host = self.host;
+        let host = &self.credd.host;
         let unknown = |why: &str| format!("the address of the credd of {host} is not known: {why}");
         let (kind, message) = match fault {
             Some((kind @ (Kind::Transport | Kind::Local | Kind::Internal), why)) => {
@@ -86,7 +98,8 @@ impl CreddRequest<'_> {
             }
             Some((_, why)) => (Kind::CreddDown, unknown(why)),
             None => {
-                let collector = (self.collector).unwrap_or("of this host's HTCondor configuration");
+                let collector = self.credd.collector.as_deref();
+                let collector = collector.unwrap_or("of this host's HTCondor configuration");
                 let message = format!(
                     "the collector {collector} knows no credd of {host}; {}",
                     advice::NO_ADDRESS
@@ -102,12 +115,12 @@ impl CreddRequest<'_> {
     pub(super) fn check_user(&self, user: Option<&str>) -> Result<(), Problem> {
         let account = &self.delivery.id.account;
         let user = match user {
-            _ if self.authentication.domain.is_some() => return Ok(()),
+            _ if self.credd.authentication.domain.is_some() => return Ok(()),
             Some(user) if user.split('@').next() == Some(account) => return Ok(()),
             Some(user) => format!("user {}", printable(user, NAME_LIMIT)),
             None => "another user".to_owned(),
         };
-        let words = match self.authentication.method {
+        let words = match self.credd.authentication.method {
             Method::Scitokens => format!(
                 "the credd takes the access token of {} for {user}, not for {account}; correct the SCITOKENS line of the \
                  schedd's map file (without ^ and $ it takes all subjects that contain it), or the account's name here",

@@ -13,7 +13,6 @@ pub mod discovery;
 pub(crate) mod opener;
 pub mod top_file;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 
 use crate::config::Search;
-use crate::model::delivery::{Delivery, Target, Way};
+use crate::model::delivery::{CreddTarget, Delivery, Target, Way};
 use crate::model::problem::{Cause, Problem};
 use crate::vault::Vault;
 use crate::vault::sessions::Sessions;
@@ -76,8 +75,8 @@ pub trait Transport: Send + Sync + 'static {
         top: &SecretString,
     ) -> impl Future<Output = Result<(), Problem>> + Send;
 
-    /// Deletes the content, and the access token that jobs have of it. What is not there counts as deleted.
-    fn delete(&self, delivery: &Delivery) -> impl Future<Output = Result<(), Problem>> + Send;
+    /// Deletes the content, and the access token that jobs have of it; `false` when there was none.
+    fn delete(&self, delivery: &Delivery) -> impl Future<Output = Result<bool, Problem>> + Send;
 
     /// Asks a collector for the schedds of a search, for those of `known` that are still there, and for the
     /// addresses of their credds.
@@ -117,39 +116,22 @@ impl<V: Vault> Transports<V> {
     }
 }
 
-enum Place<'a> {
-    Directory(&'a Path),
-    /// A credd, and what is asked of it.
-    Credd(CreddRequest<'a>),
-}
-
-impl<'a> Place<'a> {
-    fn of(delivery: &'a Delivery, operation: Operation<'a>) -> Self {
-        match &delivery.target {
-            Target::Directory(path) => Self::Directory(path),
-            Target::Credd {
-                host,
-                collector,
-                way,
-                authentication,
-            } => Self::Credd(CreddRequest {
-                delivery,
-                host,
-                collector: collector.as_deref(),
-                way,
-                authentication,
-                operation,
-            }),
-        }
-    }
-}
-
 impl<V: Vault> Transports<V> {
     /// Carries a request to a credd out. Returns what it has, for a query. Where nobody answers, or the credd dies under
     /// it, the collector is asked for the address again and it is tried once more: each try brings about a state, however
     /// often it is made.
-    async fn run(&self, request: &CreddRequest<'_>) -> Result<Observation, Problem> {
-        let opener = self.openers.of(request.delivery).await?;
+    async fn run(
+        &self,
+        delivery: &Delivery,
+        credd: &CreddTarget,
+        operation: Operation<'_>,
+    ) -> Result<Observation, Problem> {
+        let request = &CreddRequest {
+            delivery,
+            credd,
+            operation,
+        };
+        let opener = self.openers.of(delivery).await?;
         let deadline = Instant::now() + DEADLINE;
         let left = || deadline.saturating_duration_since(Instant::now());
         let first = self.address(request).await?;
@@ -168,9 +150,9 @@ impl<V: Vault> Transports<V> {
             let is_new = address != first;
             // HTCondor's tools wait longer than we do for a slow collector.
             let by_name =
-                !is_new && sought.fault.is_some() && sought.has_name && *request.way == Way::Condor;
+                !is_new && sought.fault.is_some() && sought.has_name && credd.way == Way::Condor;
             let is_worth_it = is_new || by_name || failure.again == Again::Anywhere;
-            let has_time = *request.way == Way::Condor || !left().is_zero();
+            let has_time = credd.way == Way::Condor || !left().is_zero();
             if is_worth_it && has_time {
                 let address = (!by_name).then_some(address.as_str());
                 let tried = self.try_at(request, address, opener.as_ref(), left());
@@ -182,7 +164,7 @@ impl<V: Vault> Transports<V> {
             Err(failure) => failure,
         };
         if failure.is_of_token && opener.is_some() {
-            self.openers.forget(request.delivery).await;
+            self.openers.forget(delivery).await;
         }
         Err(failure.problem)
     }
@@ -194,7 +176,7 @@ impl<V: Vault> Transports<V> {
         opener: Option<&AccessToken>,
         within: Duration,
     ) -> Result<Observation, CreddFailure> {
-        match (request.way, address, opener) {
+        match (&request.credd.way, address, opener) {
             (Way::Condor, ..) => self.condor.run(request, address, opener).await,
             (Way::Cedar { authorities }, Some(address), Some(opener)) => {
                 let life = self.openers.left(opener);
@@ -214,13 +196,12 @@ impl<V: Vault> Transports<V> {
     /// name.
     async fn address(&self, request: &CreddRequest<'_>) -> Result<Option<String>, Problem> {
         let since = Instant::now();
-        let known = self
-            .addresses
-            .get(request.collector, request.host, self.credds(request));
+        let (collector, host) = (request.credd.collector.as_deref(), &request.credd.host);
+        let known = (self.addresses).get(collector, host, self.credds(request));
         let mut location = known.await;
         if location.address.is_none() {
             // By a name that is not its own the tools would find another credd of the host.
-            if location.has_name && *request.way == Way::Condor {
+            if location.has_name && request.credd.way == Way::Condor {
                 return Ok(None);
             }
             location = self.seek_again(request, None, since).await;
@@ -237,7 +218,7 @@ impl<V: Vault> Transports<V> {
         failed: Option<&str>,
         since: Instant,
     ) -> Location {
-        let (collector, host) = (request.collector, request.host);
+        let (collector, host) = (request.credd.collector.as_deref(), &request.credd.host);
         let ask = self.credds(request);
         self.addresses
             .again(collector, host, failed, since, ask)
@@ -245,39 +226,43 @@ impl<V: Vault> Transports<V> {
     }
 
     async fn credds(&self, request: &CreddRequest<'_>) -> Result<Vec<CreddAd>, QueryFailure> {
-        match request.way {
-            Way::Cedar { .. } => NativeCollector::new(request.collector).credds_soon().await,
-            Way::Condor => self.condor.collector(request.collector).credds_soon().await,
+        let collector = request.credd.collector.as_deref();
+        match request.credd.way {
+            Way::Cedar { .. } => NativeCollector::new(collector).credds_soon().await,
+            Way::Condor => self.condor.collector(collector).credds_soon().await,
         }
     }
 }
 
 impl<V: Vault> Transport for Transports<V> {
     async fn observe(&self, delivery: &Delivery) -> Result<Observation, Problem> {
-        match Place::of(delivery, Operation::Query) {
-            Place::Directory(path) => directory::observe(delivery, path).await,
-            Place::Credd(request) => self.run(&request).await,
+        match &delivery.target {
+            Target::Directory(path) => directory::observe(delivery, path).await,
+            Target::Credd(credd) => self.run(delivery, credd, Operation::Query).await,
         }
     }
 
     async fn store(&self, delivery: &Delivery, top: &SecretString) -> Result<(), Problem> {
-        match Place::of(delivery, Operation::Store(top)) {
-            Place::Directory(path) => directory::store(delivery, path, top).await,
-            Place::Credd(request) => self.run(&request).await.map(drop),
+        match &delivery.target {
+            Target::Directory(path) => directory::store(delivery, path, top).await,
+            Target::Credd(credd) => {
+                let stored = self.run(delivery, credd, Operation::Store(top));
+                stored.await.map(drop)
+            }
         }
     }
 
-    async fn delete(&self, delivery: &Delivery) -> Result<(), Problem> {
-        let request = match Place::of(delivery, Operation::Delete) {
-            Place::Directory(path) => return directory::delete(delivery, path).await,
-            Place::Credd(request) => request,
-        };
+    async fn delete(&self, delivery: &Delivery) -> Result<bool, Problem> {
         // Whose credential that would be is asked first: what was deleted cannot be put back.
         let there = self.observe(delivery).await?;
         if there.stored.is_none() && there.served.is_none() {
-            return Ok(());
+            return Ok(false);
         }
-        self.run(&request).await.map(drop)
+        match &delivery.target {
+            Target::Directory(path) => directory::delete(delivery, path).await?,
+            Target::Credd(credd) => drop(self.run(delivery, credd, Operation::Delete).await?),
+        }
+        Ok(true)
     }
 
     async fn find(&self, search: &Search, known: &FoundSchedds) -> Result<Vec<ScheddAd>, Problem> {

@@ -112,18 +112,15 @@ fn a_schedd_that_is_found_gets_what_fits_its_name() {
     let found = |schedd: &str| -> Vec<String> {
         let deliveries = search.deliveries(schedd);
         let told = deliveries.iter().map(|d| {
-            let Target::Credd {
-                host,
-                collector,
-                authentication,
-                ..
-            } = &d.target
-            else {
+            let Target::Credd(credd) = &d.target else {
                 panic!("a credd");
             };
-            assert_eq!((host.as_str(), d.id.schedd.as_str()), (schedd, schedd));
             assert_eq!(
-                (collector, authentication),
+                (credd.host.as_str(), d.id.schedd.as_str()),
+                (schedd, schedd)
+            );
+            assert_eq!(
+                (&credd.collector, &credd.authentication),
                 (&search.collector, &search.authentication)
             );
             let days = d.lifetime.as_secs() / 86_400;
@@ -165,7 +162,7 @@ fn way(group: &str) -> Way {
     let text = GOOD.replace("{directory: /creds}", group);
     let config = load(&text).unwrap();
     match config.deliveries.first().map(|delivery| &delivery.target) {
-        Some(Target::Credd { way, .. }) => way.clone(),
+        Some(Target::Credd(credd)) => credd.way.clone(),
         Some(other) => panic!("{other:?}"),
         None => config.searches[0].way.clone(),
     }
@@ -205,11 +202,7 @@ fn credds_have_authorities_of_their_own_or_those_of_vault() {
             "https://vault.test:8200\", ca_dir: /vaults",
         );
         let config = load(&text).unwrap();
-        let Target::Credd {
-            way: Way::Cedar { authorities },
-            ..
-        } = &config.deliveries[0].target
-        else {
+        let Some(Way::Cedar { authorities }) = config.deliveries[0].target.way() else {
             panic!("{group}");
         };
         let path = |path: &Option<PathBuf>| path.as_deref().map(|path| path.display().to_string());
@@ -258,10 +251,10 @@ fn how_credds_are_opened_is_checked() {
         assert!(told[0].contains(fault), "{told:?}");
     }
     let text = GOOD.replace("{directory: /creds}", "{credds: [x], authenticate: ssl}");
-    let Target::Credd { authentication, .. } = &load(&text).unwrap().deliveries[0].target else {
+    let Target::Credd(credd) = &load(&text).unwrap().deliveries[0].target else {
         panic!("a credd");
     };
-    assert_eq!(authentication.method, Method::Ssl);
+    assert_eq!(credd.authentication.method, Method::Ssl);
     let told = faults(&GOOD.replace("{here:", "{\"h*\":"));
     assert!(
         told[0].contains("a group's name must not contain `*?[` or begin with `!`"),

@@ -130,14 +130,11 @@ fn the_examples_are_good_configurations() {
         stageout.credential.identity.keytab,
         Path::new("/etc/token-bastion/keytabs/crabtw.keytab")
     );
-    let Target::Credd {
-        host, collector, ..
-    } = &stageout.target
-    else {
+    let Target::Credd(credd) = &stageout.target else {
         panic!("a credd");
     };
     assert_eq!(
-        (host.as_str(), collector.as_deref()),
+        (credd.host.as_str(), credd.collector.as_deref()),
         ("crab2.example.org", Some("cm.example.org:9618"))
     );
 

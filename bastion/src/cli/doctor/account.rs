@@ -219,16 +219,13 @@ fn schedd_steps(
 
 /// Name of the thing that answers, and what is right about it.
 fn answering(target: &Target) -> (&'static str, String) {
-    match target {
-        Target::Directory(_) => ("directory", "it answers".to_owned()),
-        Target::Credd {
-            way: Way::Cedar { .. },
-            ..
-        } => {
+    match target.way() {
+        None => ("directory", "it answers".to_owned()),
+        Some(Way::Cedar { .. }) => {
             let steps = STEPS.map(|(_, word)| word);
             ("credd", format!("it answers; passed: {}", steps.join(", ")))
         }
-        Target::Credd { .. } => ("credd", "it answers".to_owned()),
+        Some(Way::Condor) => ("credd", "it answers".to_owned()),
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Attempt;
-use crate::model::delivery::{Delivery, Target, Way};
+use crate::model::delivery::{Delivery, Way};
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::schedd::Transport;
 use crate::vault::{OwnedToken, Vault};
@@ -30,18 +30,15 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         let limit = served_limit(self.delivery);
         let mut deadline = Instant::now() + limit;
         let mut again = false;
-        let (first, mut pause, longest) = match self.delivery.target {
+        let (first, mut pause, longest) = match self.delivery.target.way() {
             // A query in a session that is open.
-            Target::Credd {
-                way: Way::Cedar { .. },
-                ..
-            } => (
+            Some(Way::Cedar { .. }) => (
                 SOON_ASKED,
                 Duration::from_millis(100),
                 Duration::from_secs(2),
             ),
-            Target::Credd { .. } => (SOON, Duration::from_millis(500), Duration::from_secs(5)),
-            Target::Directory(_) => (VERY_SOON, Duration::from_millis(20), Duration::from_secs(1)),
+            Some(Way::Condor) => (SOON, Duration::from_millis(500), Duration::from_secs(5)),
+            None => (VERY_SOON, Duration::from_millis(20), Duration::from_secs(1)),
         };
         // Before this no credmon has served.
         tokio::time::sleep(first).await;

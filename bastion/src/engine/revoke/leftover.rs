@@ -61,8 +61,8 @@ fn can_reach(other: &Delivery, id: &DeliveryId) -> bool {
     match &other.target {
         Target::Directory(_) => true,
         // A super-user says whom it speaks for; anybody else speaks for one account.
-        Target::Credd { authentication, .. } => {
-            authentication.domain.is_some() && !other.target.needs_opener()
+        Target::Credd(credd) => {
+            credd.authentication.domain.is_some() && !other.target.needs_opener()
                 || other.id.account == id.account
         }
     }

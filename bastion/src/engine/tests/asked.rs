@@ -109,8 +109,8 @@ async fn another_way_to_log_in_or_to_reach_a_schedd_is_used_and_pushes_nothing()
         delivery
     };
     let other_collector = |mut delivery: Delivery| {
-        if let Target::Credd { collector, .. } = &mut delivery.target {
-            *collector = Some("other.test".to_owned());
+        if let Target::Credd(credd) = &mut delivery.target {
+            credd.collector = Some("other.test".to_owned());
         }
         delivery
     };

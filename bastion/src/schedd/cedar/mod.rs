@@ -133,9 +133,10 @@ impl CreddRequest<'_> {
     /// Name that the credd's certificate must have: the host's in the configuration, or that of the schedd that was
     /// found. Of an address that is configured the name in it, which its admin wrote there.
     fn name(&self, address: &str) -> String {
-        if !self.host.starts_with('<') {
-            let host = self.host.rsplit_once('@').map(|(_, host)| host);
-            return host.unwrap_or(self.host).to_owned();
+        let name = self.credd.host.as_str();
+        if !name.starts_with('<') {
+            let host = name.rsplit_once('@').map(|(_, host)| host);
+            return host.unwrap_or(name).to_owned();
         }
         let address = address.parse::<Address>().ok();
         let alias = address.as_ref().and_then(Address::alias);
@@ -156,8 +157,8 @@ impl CreddRequest<'_> {
     fn key(&self) -> credds::Key {
         credds::Key {
             credential: crate::vault::sessions::key(&self.delivery.authorize),
-            collector: self.collector.map(str::to_owned),
-            host: self.host.to_owned(),
+            collector: self.credd.collector.clone(),
+            host: self.credd.host.clone(),
         }
     }
 
@@ -173,7 +174,7 @@ impl CreddRequest<'_> {
 
     fn credential(&self) -> Credential {
         let account = &self.delivery.id.account;
-        let account = match &self.authentication.domain {
+        let account = match &self.credd.authentication.domain {
             Some(domain) => format!("{account}@{domain}"),
             None => account.clone(),
         };

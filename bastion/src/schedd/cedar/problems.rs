@@ -89,15 +89,12 @@ mod tests {
     use super::*;
     use crate::fixtures;
     use crate::model::problem::Cause;
-    use crate::schedd::Place;
     use crate::schedd::credd::Operation;
 
     #[test]
     fn what_this_host_cannot_do_is_charged_to_no_credd() {
         let delivery = fixtures::delivery_to(fixtures::credd("ap.test"));
-        let Place::Credd(request) = Place::of(&delivery, Operation::Query) else {
-            panic!("{delivery:?}");
-        };
+        let request = CreddRequest::of(&delivery, Operation::Query);
         for step in [Step::Connect, Step::Negotiate, Step::Command] {
             let (kind, advice) = judge(ErrorKind::Local, step);
             assert_eq!(advice, Some(advice::LOCAL), "{step}");
@@ -110,9 +107,7 @@ mod tests {
     #[test]
     fn a_value_that_cannot_be_sent_names_no_step_for_it_may_be_found_at_any() {
         let delivery = fixtures::delivery_to(fixtures::credd("ap.test"));
-        let Place::Credd(request) = Place::of(&delivery, Operation::Query) else {
-            panic!("{delivery:?}");
-        };
+        let request = CreddRequest::of(&delivery, Operation::Query);
         let error = "<".parse::<htcondor_cedar::Address>().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BadValue);
         let problem = explain(&error, &request, &AccessToken::from("ey".to_owned()));

@@ -10,9 +10,9 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::fakes::Outside;
 use crate::fixtures::delivery_to;
-use crate::model::delivery::{Authentication, Delivery, Target, Way};
+use crate::model::delivery::{Authentication, CreddTarget, Delivery, Target, Way};
 use crate::model::problem::Cause;
-use crate::schedd::{DEADLINE, Place, Transports};
+use crate::schedd::{DEADLINE, Transport as _, Transports};
 use crate::store::Store;
 
 const AUTHORITY: &str = include_str!("authority.pem");
@@ -34,7 +34,7 @@ async fn rude() -> (SocketAddr, Arc<AtomicUsize>) {
 fn delivery(host: &str, collector: Option<String>, folder: &tempfile::TempDir) -> Delivery {
     let file = folder.path().join("ca.pem");
     std::fs::write(&file, AUTHORITY).unwrap();
-    delivery_to(Target::Credd {
+    delivery_to(Target::Credd(CreddTarget {
         host: host.to_owned(),
         collector,
         way: Way::Cedar {
@@ -44,22 +44,16 @@ fn delivery(host: &str, collector: Option<String>, folder: &tempfile::TempDir) -
             },
         },
         authentication: Authentication::default(),
-    })
+    }))
 }
 
-fn request<'a>(delivery: &'a Delivery, operation: Operation<'a>) -> CreddRequest<'a> {
-    let Place::Credd(request) = Place::of(delivery, operation) else {
-        panic!("{delivery:?}");
-    };
-    request
+fn transports() -> Transports<Outside> {
+    Transports::new(Outside::new().sessions(Store::default()))
 }
 
-/// The problem that an operation has.
-async fn problem(delivery: &Delivery, operation: Operation<'_>) -> Problem {
-    let outside = Outside::new();
-    let transports = Transports::new(outside.sessions(Store::default()));
-    let result = transports.run(&request(delivery, operation)).await;
-    result.unwrap_err()
+/// The problem that a query has.
+async fn problem(delivery: &Delivery) -> Problem {
+    transports().observe(delivery).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -67,7 +61,7 @@ async fn a_credd_that_hangs_up_is_tried_twice_and_is_down_for_everybody() {
     let folder = tempfile::tempdir().unwrap();
     let (address, count) = rude().await;
     let delivery = delivery(&format!("<{address}?alias=ap.test>"), None, &folder);
-    let problem = problem(&delivery, Operation::Query).await;
+    let problem = problem(&delivery).await;
     assert_eq!(count.load(Ordering::SeqCst), 2);
     assert_eq!(problem.kind, Kind::CreddDown);
     assert!(matches!(problem.cause, Cause::Credd(_)), "{problem:?}");
@@ -85,7 +79,7 @@ async fn a_credd_that_says_nothing_is_down_within_the_deadline_and_not_asked_twi
     let address = listener.local_addr().unwrap();
     let delivery = delivery(&format!("<{address}?alias=ap.test>"), None, &folder);
     let begun = Instant::now();
-    let problem = problem(&delivery, Operation::Query).await;
+    let problem = problem(&delivery).await;
     assert!(begun.elapsed() <= DEADLINE, "{:?}", begun.elapsed());
     assert_eq!(problem.kind, Kind::CreddDown);
     assert!(
@@ -103,7 +97,7 @@ async fn a_host_where_nobody_listens_is_down() {
     let folder = tempfile::tempdir().unwrap();
     let delivery = delivery("<127.0.0.1:1?alias=ap.test>", None, &folder);
     let top = SecretString::from("{\"vault_token\": \"hvs.secret\"}");
-    let problem = problem(&delivery, Operation::Store(&top)).await;
+    let problem = transports().store(&delivery, &top).await.unwrap_err();
     assert_eq!(problem.kind, Kind::CreddDown);
     assert_eq!(problem.step, Some(Step::Connect));
     assert!(!problem.message.contains("hvs"), "{}", problem.message);
@@ -114,7 +108,7 @@ async fn a_collector_that_hangs_up_leaves_the_address_unknown_and_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let (address, _) = rude().await;
     let delivery = delivery("ap.test", Some(address.to_string()), &folder);
-    let problem = problem(&delivery, Operation::Query).await;
+    let problem = problem(&delivery).await;
     assert_eq!(problem.kind, Kind::CreddDown);
     assert_eq!(problem.step, Some(Step::Prepare));
     let words =
@@ -126,7 +120,7 @@ async fn a_collector_that_hangs_up_leaves_the_address_unknown_and_is_named() {
 async fn a_collector_that_cannot_be_asked_from_here_says_nothing_of_the_credd() {
     let folder = tempfile::tempdir().unwrap();
     let delivery = delivery("ap.test", None, &folder);
-    let problem = problem(&delivery, Operation::Query).await;
+    let problem = problem(&delivery).await;
     assert_eq!(problem.kind, Kind::Transport, "{}", problem.message);
     assert_eq!(problem.step, Some(Step::Prepare));
 }
@@ -134,7 +128,7 @@ async fn a_collector_that_cannot_be_asked_from_here_says_nothing_of_the_credd() 
 #[tokio::test]
 async fn an_address_that_is_none_is_told_as_that() {
     let folder = tempfile::tempdir().unwrap();
-    let problem = problem(&delivery("<", None, &folder), Operation::Query).await;
+    let problem = problem(&delivery("<", None, &folder)).await;
     assert_eq!(problem.kind, Kind::Transport, "{}", problem.message);
     assert_eq!(problem.step, Some(Step::Prepare));
 }
@@ -144,7 +138,7 @@ async fn authorities_that_cannot_be_read_are_a_fault_of_this_host() {
     let folder = tempfile::tempdir().unwrap();
     let delivery = delivery("<127.0.0.1:1>", None, &folder);
     std::fs::remove_file(folder.path().join("ca.pem")).unwrap();
-    let problem = problem(&delivery, Operation::Query).await;
+    let problem = problem(&delivery).await;
     assert_eq!(problem.kind, Kind::Transport);
     assert!(problem.message.contains("ca.pem"), "{}", problem.message);
 }
@@ -160,7 +154,7 @@ fn a_certificate_must_be_for_the_name_of_the_configuration() {
         ("<10.0.0.1:9618?alias=ap.test&sock=a>", "ap.test"),
     ] {
         let delivery = delivery(host, None, &folder);
-        let request = request(&delivery, Operation::Query);
+        let request = CreddRequest::of(&delivery, Operation::Query);
         // The address of a name is a collector's; that of an address is the configuration itself.
         let address = if host.starts_with('<') { host } else { other };
         assert_eq!(request.name(address), name);
@@ -194,7 +188,7 @@ fn the_users_name_in_an_answer_says_whether_it_is_for_another_one() {
             version: String::new(),
             resumed: true,
         });
-        request(&delivery, operation).is_for_other(&answer)
+        CreddRequest::of(&delivery, operation).is_for_other(&answer)
     };
     assert!(is_for_other(Operation::Query, "crabtw@ap.test"));
     assert!(!is_for_other(Operation::Query, "cmsprod@ap.test"));

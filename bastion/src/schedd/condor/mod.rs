@@ -57,7 +57,8 @@ impl Condor {
         address: Option<&str>,
         opener: Option<&AccessToken>,
     ) -> Result<Observation, CreddFailure> {
-        if request.authentication.method == Method::Kerberos && !nix::unistd::geteuid().is_root() {
+        let method = request.credd.authentication.method;
+        if method == Method::Kerberos && !nix::unistd::geteuid().is_root() {
             let words = "`authenticate: kerberos` works for root alone, whose tools log in by keytab in memory; run the \
                          service as root, or take another method";
             return Err(request.problem(Kind::Transport, words).into());
@@ -94,7 +95,7 @@ impl Condor {
         }
         request.check_output(&output)?;
         Err(CreddFailure {
-            is_of_token: refusals::are_of_token(&output, request.authentication.method),
+            is_of_token: refusals::are_of_token(&output, request.credd.authentication.method),
             ..failure(request.failure(&output, opener))
         })
     }
@@ -106,13 +107,12 @@ impl Condor {
         opener: Option<&AccessToken>,
         debug: Option<&str>,
     ) -> Result<ToolOutput, CreddFailure> {
-        let CreddRequest { delivery, host, .. } = *request;
+        let CreddRequest {
+            delivery, credd, ..
+        } = *request;
         let mut environment = request.environment(opener);
-        let domain = request
-            .authentication
-            .domain
-            .as_deref()
-            .unwrap_or(ANY_DOMAIN);
+        let domain = credd.authentication.domain.as_deref();
+        let domain = domain.unwrap_or(ANY_DOMAIN);
         let account = format!("{}@{domain}", delivery.id.account);
         let mut arguments = Vec::new();
         if let Some(debug) = debug {
@@ -134,7 +134,7 @@ impl Condor {
         match address {
             // An address of a credd is taken as the name of a schedd, and of nothing else.
             Some(address) => arguments.extend(["-n", address]),
-            None => environment.push(("_CONDOR_CREDD_HOST", host.into())),
+            None => environment.push(("_CONDOR_CREDD_HOST", credd.host.as_str().into())),
         }
         let call = ToolCall {
             tool: TOOL,
@@ -169,11 +169,12 @@ impl CreddRequest<'_> {
 
     /// Environment that says how this host shows who it is, and which collector is asked.
     fn environment(&self, opener: Option<&AccessToken>) -> Vec<(&'static str, OsString)> {
-        let method = method_name(self.authentication.method);
+        let method = method_name(self.credd.authentication.method);
         let mut all = vec![("_CONDOR_SEC_CLIENT_AUTHENTICATION_METHODS", method.into())];
-        all.extend(self.collector.map(|name| (COLLECTOR_HOST, name.into())));
+        let collector = self.credd.collector.as_ref();
+        all.extend(collector.map(|name| (COLLECTOR_HOST, name.into())));
         all.extend(opener.map(|opener| ("BEARER_TOKEN", opener.expose().into())));
-        if self.authentication.method == Method::Kerberos {
+        if self.credd.authentication.method == Method::Kerberos {
             // Root's tools log in by keytab themselves, and keep the ticket in their own memory.
             let identity = &self.delivery.credential.identity;
             let (keytab, principal) = (&identity.keytab, &identity.principal);
@@ -185,7 +186,7 @@ impl CreddRequest<'_> {
 
     fn failure(&self, output: &ToolOutput, opener: Option<&AccessToken>) -> Problem {
         let bearer = credd::bearer(opener);
-        let method = self.authentication.method;
+        let method = self.credd.authentication.method;
         let (kind, message) = refusals::explain(output, self.delivery, method, bearer.as_deref());
         self.problem(kind, format!("{TOOL}: {message}"))
     }

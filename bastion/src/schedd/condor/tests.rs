@@ -9,7 +9,7 @@ use super::*;
 use crate::fakes::Outside;
 use crate::fixtures::{credd, credd_by, delivery_to, search};
 use crate::schedd::discovery::{FoundSchedds, ScheddAd};
-use crate::schedd::{Place, Transport as _, Transports};
+use crate::schedd::{Transport as _, Transports};
 use crate::store::Store;
 
 /// Message about an output, for an account `cmsprod`.
@@ -21,9 +21,7 @@ fn told(method: Method, domain: Option<&str>, stdout: &str, stderr: &str) -> Opt
         stdout: stdout.to_owned(),
         stderr: stderr.to_owned(),
     };
-    let Place::Credd(request) = Place::of(&delivery, Operation::Query) else {
-        panic!("{delivery:?}");
-    };
+    let request = CreddRequest::of(&delivery, Operation::Query);
     Some(request.check_output(&output).err()?.message)
 }
 
@@ -41,10 +39,7 @@ async fn a_schedd_without_an_address_that_has_not_its_own_name_is_not_asked_for_
     let transports = with_tools(&folder, &[], &Outside::new());
     transports.learn(&search(Vec::new()), &found);
     let delivery = delivery_to(credd("ap.test"));
-    let Place::Credd(request) = Place::of(&delivery, Operation::Query) else {
-        panic!("{delivery:?}");
-    };
-    let problem = transports.run(&request).await.unwrap_err();
+    let problem = transports.observe(&delivery).await.unwrap_err();
     // The collector is asked, with another tool, which this host does not have.
     assert_eq!(problem.kind, Kind::Transport, "{problem}");
     assert!(!problem.message.contains(TOOL), "{problem}");

@@ -201,11 +201,9 @@ async fn delete<V: Vault, T: Transport>(
     delivery: &Delivery,
 ) -> Result<bool, Problem> {
     let transport = &parts.transport;
-    let before = transport.observe(delivery).await?;
-    if before.stored.is_none() && before.served.is_none() {
+    if !transport.delete(delivery).await? {
         return Ok(false);
     }
-    transport.delete(delivery).await?;
     let after = transport.observe(delivery).await?;
     if after.stored.is_some() {
         return Err(Problem::new(
