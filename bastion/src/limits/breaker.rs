@@ -61,10 +61,6 @@ impl Breakers {
         self.0.get(resource)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.0.len()
@@ -83,16 +79,13 @@ impl Breakers {
         }
     }
 
-    /// Closes the breakers of what worked; `true` when one was open.
-    pub(super) fn close(&mut self, resources: &[Resource]) -> bool {
-        let mut any = false;
+    /// Closes the breakers of what worked.
+    pub(super) fn close(&mut self, resources: &[Resource]) {
         for resource in resources {
             if let Some(mut breaker) = self.0.remove(resource) {
                 breaker.wake();
-                any = true;
             }
         }
-        any
     }
 
     /// Opens a breaker, or opens it for longer when the failure is that of its `probe`. Attempts that
@@ -168,8 +161,6 @@ pub(super) fn pause(problem: &Problem, failures: u32) -> Duration {
         Kind::IssuerDown => (FIRST_PAUSE, ISSUER_PAUSE),
         _ => (FIRST_PAUSE, LONGEST_PAUSE),
     };
-    let doubled = 1_u32.checked_shl(failures.saturating_sub(1));
-    first
-        .saturating_mul(doubled.unwrap_or(u32::MAX))
-        .min(longest)
+    let doubled = first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+    doubled.min(longest)
 }

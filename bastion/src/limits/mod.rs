@@ -146,14 +146,11 @@ impl Limits {
         admitted.await.map_err(|refusal| *refusal.problem)
     }
 
-    /// Changes the state; where that is of use to others (`true`), those that wait are admitted or refused.
-    fn change(&self, change: impl FnOnce(&mut State) -> bool) {
+    /// Changes the state; those that wait and are admitted or refused by that are answered.
+    fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state();
-        let unclaimed = if change(&mut state) {
-            state.answer_waiting(self)
-        } else {
-            Vec::new()
-        };
+        change(&mut state);
+        let unclaimed = state.answer_waiting(self);
         // Dropping a permit takes the lock.
         drop(state);
         drop(unclaimed);
@@ -161,15 +158,16 @@ impl Limits {
 
     /// Closes the breakers of resources that were used and worked.
     pub(crate) fn worked(&self, used: &[Resource]) {
-        self.change(|state| state.breakers.close(used));
+        // Most often none is open, and nothing changes for those that wait.
+        let is_open = |resource| self.recovery_of(resource).is_some();
+        if used.iter().any(is_open) {
+            self.change(|state| state.breakers.close(used));
+        }
     }
 
     /// A person or a new configuration wants an attempt now: each open breaker lets its next probe through.
     pub(crate) fn retry_now(&self) {
-        self.change(|state| {
-            state.breakers.retry_all();
-            true
-        });
+        self.change(|state| state.breakers.retry_all());
     }
 
     /// The same for what these deliveries need: what others fail by, a wrong keytab above all, is not tried again for them.
@@ -178,16 +176,12 @@ impl Limits {
             for (_, resource) in deliveries.into_iter().flat_map(|delivery| needs(delivery)) {
                 state.breakers.retry(&resource);
             }
-            true
         });
     }
 
     /// The next attempt that needs the resource may probe at once.
     pub(crate) fn retry(&self, resource: &Resource) {
-        self.change(|state| {
-            state.breakers.retry(resource);
-            true
-        });
+        self.change(|state| state.breakers.retry(resource));
     }
 
     /// Token that is cancelled when a resource works again or may be tried; `None` when no breaker is open.
@@ -210,7 +204,6 @@ impl Limits {
             let needed: BTreeSet<Resource> = needed.map(|(_, resource)| resource).collect();
             state.breakers.keep(&needed);
             state.slots.forget_unused();
-            true
         });
     }
 
@@ -224,19 +217,16 @@ impl Limits {
 impl State {
     /// Decides on one attempt; `None` while something else has to end first.
     fn admit(&mut self, claims: &Claims, extent: Extent) -> Option<Result<Arc<()>, Refusal>> {
-        if !self.breakers.is_empty() {
-            let now = Instant::now();
-            let open = claims
-                .needs(extent)
-                .filter_map(|need| self.breakers.get(need));
-            let waiting = open.filter(|breaker| now < breaker.retry_at);
-            if let Some(breaker) = waiting.max_by_key(|breaker| breaker.retry_at) {
-                return Some(Err(Refusal {
-                    problem: Box::new(breaker.problem.clone()),
-                    retry_at: breaker.retry_at,
-                    retry: breaker.retry.clone(),
-                }));
-            }
+        let now = Instant::now();
+        let needs = claims.needs(extent);
+        let open = needs.filter_map(|need| self.breakers.get(need));
+        let waiting = open.filter(|breaker| now < breaker.retry_at);
+        if let Some(breaker) = waiting.max_by_key(|breaker| breaker.retry_at) {
+            return Some(Err(Refusal {
+                problem: Box::new(breaker.problem.clone()),
+                retry_at: breaker.retry_at,
+                retry: breaker.retry.clone(),
+            }));
         }
         if claims.is_full() || self.is_under_probe(claims, extent) {
             return None;
@@ -349,10 +339,8 @@ impl Permit {
     }
 
     fn open(&self, resource: Resource, problem: &Problem) {
-        self.limits.change(|state| {
-            state.breakers.open(resource, problem, &self.probe);
-            true
-        });
+        let open = |state: &mut State| state.breakers.open(resource, problem, &self.probe);
+        self.limits.change(open);
     }
 }
 
@@ -360,10 +348,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         // The probe ends before others are admitted.
         self.probe = Arc::new(());
-        self.limits.clone().change(|_| {
-            self.claims.release();
-            true
-        });
+        self.limits.change(|_| self.claims.release());
     }
 }
 
