@@ -326,23 +326,18 @@ pub fn next(
         ..*policy
     };
     let observed = record.observed.filter(|observed| !is_void(*observed, now));
-    let asked = [
-        (record.asked, PushReason::Asked),
-        (record.changed, PushReason::Changed),
-    ];
-    let asked = asked.into_iter().find(|(is_asked, _)| *is_asked);
-    let asked = asked.map(|(_, reason)| PlanStep::Push(reason));
-    let Some(life) = record.life else {
-        let first = if observed.is_none() {
-            PlanStep::Observe
-        } else {
-            PlanStep::Push(PushReason::First)
-        };
-        return Next::Do(asked.unwrap_or(first));
-    };
-    if let Some(push) = asked {
-        return Next::Do(push);
+    if record.asked {
+        return Next::Do(PlanStep::Push(PushReason::Asked));
     }
+    if record.changed {
+        return Next::Do(PlanStep::Push(PushReason::Changed));
+    }
+    let Some(life) = record.life else {
+        return Next::Do(match observed {
+            Some(_) => PlanStep::Push(PushReason::First),
+            None => PlanStep::Observe,
+        });
+    };
     let spread = policy.spread.min(until(tick, next_tick));
     let renewal = if is_void(life.issued, now) {
         // Its end is not known any more.
@@ -369,11 +364,9 @@ pub fn next(
     }
     let observe_after = |tick| whole_second(after(tick, policy.id.share_of(spread, OBSERVATION)));
     let scan = observe_after(tick);
-    let is_proof_void = record.proved.is_some_and(|proved| is_void(proved, now));
-    let proof = if is_proof_void {
-        scan
-    } else {
-        prove_at(policy, record)
+    let proof = match record.proved {
+        Some(proved) if is_void(proved, now) => scan,
+        _ => prove_at(policy, record),
     };
     if now >= proof {
         return Next::Do(PlanStep::Prove);
@@ -381,14 +374,9 @@ pub fn next(
     if observed.is_none_or(|observed| observed < scan) && now >= scan {
         return Next::Do(PlanStep::Observe);
     }
-    let scan = if now < scan {
-        scan
-    } else {
-        // One that is past by a clock that was set forward is noticed soon, and the plan is made anew then.
-        Some(observe_after(next_tick))
-            .filter(|scan| now < *scan)
-            .unwrap_or(Timestamp::MAX)
-    };
+    // When both are past by a clock that was set forward, that is noticed soon, and the plan is made anew then.
+    let mut scans = [scan, observe_after(next_tick)].into_iter();
+    let scan = scans.find(|scan| now < *scan).unwrap_or(Timestamp::MAX);
     let early = observe_early(record);
     if now >= early {
         return Next::Do(PlanStep::Observe);

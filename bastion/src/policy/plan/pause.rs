@@ -42,11 +42,7 @@ pub fn pause(id: &DeliveryId, kind: Kind, attempts: u32, left: Option<Duration>)
         Some(left) if !left.is_zero() => cap.min(left / 4),
         _ => cap,
     };
-    let doubled = FIRST_PAUSE.saturating_mul(
-        1_u32
-            .checked_shl(attempts.saturating_sub(1))
-            .unwrap_or(u32::MAX),
-    );
+    let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1)));
     let whole = doubled.min(cap).max(FIRST_PAUSE);
     whole.saturating_sub(id.share_of(whole / 5, u64::from(attempts)))
 }

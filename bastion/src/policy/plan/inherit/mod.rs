@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Policy, PushReason, SKEW, is_void, margin};
+use super::{Policy, PushReason, SKEW, is_void};
 use crate::model::moment::{after, before, until};
 use crate::model::records::{InstalledToken, Life};
 use crate::policy::jobs;
@@ -111,8 +111,7 @@ fn estimated(
     now: Timestamp,
 ) -> Result<Inherited, PushReason> {
     let life = Life::new(found.stored, policy.lifetime);
-    let margin = margin(policy.lifetime, policy.renew_below, policy.lifetime);
-    let latest = before(life.expires, margin);
+    let latest = before(life.expires, policy.renew_below);
     // A time in the future is a wrong clock and bounds nothing.
     if is_void(found.stored, now) || now >= latest {
         return Err(PushReason::Renewal);
@@ -121,7 +120,7 @@ fn estimated(
     if found.served.is_none_or(|served| served < found.stored) {
         return Err(PushReason::First);
     }
-    let whole = policy.lifetime.saturating_sub(margin);
+    let whole = policy.lifetime.saturating_sub(policy.renew_below);
     let window = SETTLING.min(whole / 4);
     let left = until(now, latest);
     let part = (left.as_secs_f64() / whole.as_secs_f64().max(1.0)).clamp(0.0, 1.0);
