@@ -13,7 +13,7 @@ use bastion::model::records::Life;
 use bastion::schedd::discovery::{FoundSchedds, ScheddAd};
 use bastion::schedd::{Observation, Transport};
 use bastion::simulation::{OpenerTokens, SavedState, parts, parts_anew, vault_token_of};
-use bastion::vault::{AccessKind, OwnedToken, Parent, Vault};
+use bastion::vault::{AccessKind, Login, OwnedToken, Vault};
 use htvault::clock::Clock as _;
 use htvault::{AccessToken, AccessTokenAnswer, Claims, ErrorKind, IssuedToken, VaultToken};
 use jiff::Timestamp;
@@ -202,10 +202,7 @@ impl Vault for Asked {
         Ok(OwnedToken {
             accessor: accessor(&token),
             token,
-            parent: Some(Parent {
-                token: login.token,
-                accessor: login.accessor,
-            }),
+            parent: Some(Login::from(&login)),
             life: Life::new(now, lifetime),
             server: credential.url.server(),
         })

@@ -11,7 +11,7 @@ use crate::model::delivery::{Credential, Identity};
 use crate::model::moment::{after, before, until};
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::model::records::Life;
-use crate::vault::{AccessKind, OwnedToken, Parent, Vault};
+use crate::vault::{AccessKind, Login, OwnedToken, Vault};
 
 /// Time until a request that hangs is given up.
 const HANGS: Duration = Duration::from_secs(40);
@@ -123,10 +123,7 @@ impl Vault for Outside {
         Ok(OwnedToken {
             accessor: token.replace("s.secret", "accessor"),
             token: VaultToken::from(token),
-            parent: Some(Parent {
-                token: login.token,
-                accessor: login.accessor,
-            }),
+            parent: Some(Login::from(&login)),
             life: Life::new(issued, lifetime),
             server: credential.url.server(),
         })

@@ -16,7 +16,7 @@ use htvault::{
 use tracing::warn;
 
 use super::ticket::Tickets;
-use super::{AccessKind, OwnedToken, Parent, Vault};
+use super::{AccessKind, Login, OwnedToken, Vault};
 use crate::config::Config;
 use crate::model::delivery::{Credential, Identity};
 use crate::model::problem::{Cause, Kind, Problem, Request};
@@ -146,10 +146,7 @@ impl Vault for HtVault {
         let life = Duration::from_secs(lease).min(lifetime);
         Ok(OwnedToken {
             token: child.token,
-            parent: Some(Parent {
-                token: login.token,
-                accessor: login.accessor,
-            }),
+            parent: Some(Login::from(&login)),
             accessor: child.accessor,
             life: Life::new(now, life),
             server: credential.url.server(),

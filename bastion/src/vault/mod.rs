@@ -29,7 +29,7 @@ pub struct OwnedToken {
     pub token: VaultToken,
     /// The login that it is a child of; revoking that revokes both. `None` for a token found at a schedd after a
     /// restart: it is revoked itself.
-    pub parent: Option<Parent>,
+    pub parent: Option<Login>,
     /// Accessor: names the token to Vault's admins.
     pub accessor: String,
     /// Its lifetime, by the lease at its issue.
@@ -38,13 +38,22 @@ pub struct OwnedToken {
     pub server: ServerUrl,
 }
 
-/// A login that a vault token is the child of.
+/// A login, as far as it is known to who revokes it. Vault tokens are its children.
 #[derive(Clone, Debug)]
-pub struct Parent {
+pub struct Login {
     /// The token.
     pub token: VaultToken,
     /// Accessor: names it to Vault's admins.
     pub accessor: String,
+}
+
+impl From<&IssuedToken> for Login {
+    fn from(issued: &IssuedToken) -> Self {
+        Self {
+            token: issued.token.clone(),
+            accessor: issued.accessor.clone(),
+        }
+    }
 }
 
 /// Kind of access token that is read for a credential.

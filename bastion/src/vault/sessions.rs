@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use htvault::clock::Clock;
-use htvault::{AccessToken, AccessTokenAnswer, IssuedToken, VaultToken};
+use htvault::{AccessToken, AccessTokenAnswer, IssuedToken};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::failure::SharedFailure;
-use super::{AccessKind, Vault};
+use super::{AccessKind, Login, Vault};
 use crate::limits::Limits;
 use crate::limits::resources::{login_by, opened_by};
 use crate::model::delivery::Credential;
@@ -75,9 +75,7 @@ pub(crate) fn key(credential: &Credential) -> CredentialKey {
 #[derive(Debug)]
 pub(crate) struct Session {
     credential: Arc<Credential>,
-    /// Its vault token.
-    pub(crate) token: VaultToken,
-    accessor: String,
+    pub(crate) login: Login,
     /// Time when a new session replaces it: after three quarters of its lifetime.
     renew_at: Timestamp,
     proof: Mutex<Option<Proof>>,
@@ -154,22 +152,18 @@ impl<V: Vault> Logins<V> {
         Ok(login)
     }
 
-    async fn end(&self, credential: &Credential, token: &VaultToken, accessor: &str) {
-        if let Ok(()) = self.vault.revoke(credential, token).await
-            && let Ok(None) = self.vault.look_up(credential, token).await
+    /// Revokes a login that is not used any more. One that cannot be revoked stays in the store until it expires.
+    pub(crate) async fn end(&self, credential: &Credential, login: &Login) {
+        if let Ok(()) = self.vault.revoke(credential, &login.token).await
+            && let Ok(None) = self.vault.look_up(credential, &login.token).await
         {
-            self.store.change(|content| content.logins.remove(accessor));
+            self.store
+                .change(|content| content.logins.remove(&login.accessor));
         }
     }
 
     async fn end_session(&self, session: &Session) {
-        let Session {
-            credential,
-            token,
-            accessor,
-            ..
-        } = session;
-        self.end(credential, token, accessor).await;
+        self.end(&session.credential, &session.login).await;
     }
 }
 
@@ -183,13 +177,12 @@ impl<V: Vault> Sessions<V> {
         // Boxed: tokio aligns a task to 128 bytes, and glibc leaves holes where large ones were.
         let task = self.under_way.spawn(Box::pin(async move {
             let login = logins.make(&credential_of_task).await;
-            let made = login.as_ref().ok();
-            let made = made.map(|login| (login.token.clone(), login.accessor.clone()));
+            let made = login.as_ref().ok().map(Login::from);
             // Dropped with an answer that nobody takes, be it on its way already.
             let (take, taken) = oneshot::channel();
             let _ = answer.send((login, take));
-            if let (Some((token, accessor)), Err(_)) = (made, taken.await) {
-                logins.end(&credential_of_task, &token, &accessor).await;
+            if let (Some(login), Err(_)) = (made, taken.await) {
+                logins.end(&credential_of_task, &login).await;
             }
         }));
         let answered = async {
@@ -209,16 +202,6 @@ impl<V: Vault> Sessions<V> {
         let login = login.inspect_err(|problem| permit.login_failed(credential, problem))?;
         permit.worked(&login_by(credential));
         Ok(login)
-    }
-
-    /// Revokes a login that is not used any more. One that cannot be revoked stays in the store until it expires.
-    pub(crate) async fn end_login(
-        &self,
-        credential: &Credential,
-        token: &VaultToken,
-        accessor: &str,
-    ) {
-        self.logins.end(credential, token, accessor).await;
     }
 
     /// Returns the open session of a credential, or a new one. Callers of the same credential wait for one login, and have
@@ -243,8 +226,7 @@ impl<V: Vault> Sessions<V> {
         let life = Duration::from_secs(login.lease_seconds);
         let session = Arc::new(Session {
             credential: Arc::clone(credential),
-            token: login.token,
-            accessor: login.accessor,
+            login: Login::from(&login),
             renew_at: after(now, life / 4 * 3),
             proof: Mutex::default(),
         });
@@ -263,11 +245,8 @@ impl<V: Vault> Sessions<V> {
         kind: AccessKind,
     ) -> Result<AccessTokenAnswer, Problem> {
         let credential = &session.credential;
-        let answer = self
-            .logins
-            .vault
-            .read(credential, &session.token, kind)
-            .await?;
+        let read = (self.logins.vault).read(credential, &session.login.token, kind);
+        let answer = read.await?;
         self.limits.worked(&opened_by(credential));
         Ok(answer)
     }
@@ -295,7 +274,8 @@ impl<V: Vault> Sessions<V> {
         if let Some(proof) = last.as_ref().filter(is_enough) {
             return proof.result.clone();
         }
-        let read = (self.logins.vault).read_for_jobs(&session.credential, &session.token, at_least);
+        let (credential, token) = (&session.credential, &session.login.token);
+        let read = (self.logins.vault).read_for_jobs(credential, token, at_least);
         let result = read.await;
         // Nobody needs the token itself.
         let kept = result.clone().map(|(answer, less)| {

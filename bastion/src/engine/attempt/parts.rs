@@ -15,7 +15,7 @@ use crate::model::problem::{Cause, Kind, Problem};
 use crate::store::Store;
 use crate::system::stages::{Stage, Stages};
 use crate::vault::sessions::Sessions;
-use crate::vault::{OwnedToken, Vault};
+use crate::vault::{Login, OwnedToken, Vault};
 
 /// Parts that tries need, shared by all of them.
 pub struct Parts<V, T> {
@@ -55,12 +55,12 @@ impl<V: Vault, T> Parts<V, T> {
         login: IssuedToken,
         lifetime: Duration,
     ) -> Result<OwnedToken, Problem> {
-        let (token, accessor) = (login.token.clone(), login.accessor.clone());
+        let unused = Login::from(&login);
         let issued = self.vault.issue(credential, login, lifetime);
         let issued = self.stages.time(Stage::Issue, issued).await;
         if issued.is_err() {
             // Nobody uses the login; it must not live on for weeks.
-            self.sessions.end_login(credential, &token, &accessor).await;
+            self.sessions.logins.end(credential, &unused).await;
         }
         issued
     }

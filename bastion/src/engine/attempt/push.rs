@@ -132,10 +132,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         if self.tokens.has(&owned) {
             if let Some(login) = &owned.parent {
                 // It has no other child, and nobody uses it.
-                let sessions = &self.parts.sessions;
-                sessions
-                    .end_login(credential, &login.token, &login.accessor)
-                    .await;
+                self.parts.sessions.logins.end(credential, login).await;
             }
             let words = "Vault's answer to token/create has a token that is there already, as if something \
                          between repeated an old answer; it is not taken";

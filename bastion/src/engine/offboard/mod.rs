@@ -7,15 +7,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use htvault::IssuedToken;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::revoke::{self, RevocationReport, Step, StepObject, StepOutcome};
 use crate::model::delivery::{Credential, DeliveryId};
 use crate::model::grants;
 use crate::model::problem::Problem;
-use crate::vault::Vault;
 use crate::vault::sessions::Sessions;
+use crate::vault::{Login, Vault};
 
 /// Report on an offboarded account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,17 +119,13 @@ async fn forget_one(
     credential: &Credential,
 ) -> Result<(StepOutcome, &'static str), Problem> {
     let vault = &sessions.logins.vault;
-    let IssuedToken {
-        token: login,
-        accessor,
-        ..
-    } = sessions.login(credential).await?;
+    let login = Login::from(&sessions.login(credential).await?);
     let result = async {
-        if !vault.has_grant(credential, &login).await? {
+        if !vault.has_grant(credential, &login.token).await? {
             return Ok((StepOutcome::Nothing, "Vault says that none is stored (404)"));
         }
-        vault.forget_grant(credential, &login).await?;
-        if vault.has_grant(credential, &login).await? {
+        vault.forget_grant(credential, &login.token).await?;
+        if vault.has_grant(credential, &login.token).await? {
             let why = "Vault took the request and still has it; have its admins delete it";
             return Ok((StepOutcome::NotDone, why));
         }
@@ -139,7 +134,7 @@ async fn forget_one(
     }
     .await;
     // It was for this alone.
-    sessions.end_login(credential, &login, &accessor).await;
+    sessions.logins.end(credential, &login).await;
     result
 }
 
