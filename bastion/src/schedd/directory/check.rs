@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use tokio::task::JoinSet;
+use futures_util::future::join_all;
 
 use super::folder;
 use crate::config::Config;
@@ -31,28 +31,18 @@ pub(crate) async fn faults(config: &Config) -> Vec<String> {
             named.accounts.insert(delivery.id.account.clone());
         }
     }
-    let mut checks = JoinSet::new();
+    let mut checks = Vec::new();
     for (path, named) in &directories {
         let accounts: Vec<String> = named.accounts.iter().cloned().collect();
         for accounts in accounts.chunks(FOLDERS) {
-            let (path, accounts) = (path.to_path_buf(), accounts.to_vec());
-            checks.spawn(async move {
-                let below = path.clone();
-                let check = move || folder::check(&below, &accounts);
-                let checked = DIRECTORIES.run(&path, check).await;
-                (path, checked)
-            });
+            let (directory, accounts) = (path.to_path_buf(), accounts.to_vec());
+            let check = DIRECTORIES.run(path, move || folder::check(&directory, &accounts));
+            checks.push(async move { (*path, check.await) });
         }
     }
     let mut faults = BTreeSet::new();
     let mut same: BTreeMap<(u64, u64), BTreeSet<&Path>> = BTreeMap::new();
-    while let Some(checked) = checks.join_next().await {
-        let Ok((path, checked)) = checked else {
-            continue;
-        };
-        let Some((path, _)) = directories.get_key_value(path.as_path()) else {
-            continue;
-        };
+    for (path, checked) in join_all(checks).await {
         let shown = path.display();
         match checked {
             Ok(Ok((id, exposures))) => {

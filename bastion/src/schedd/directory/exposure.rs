@@ -39,38 +39,35 @@ impl Attributes {
     }
 }
 
-/// Reason why nothing is stored, with advice: others could read or replace it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Exposure(String);
-
-pub(super) fn check_directory(directory: Attributes) -> Result<(), Exposure> {
+/// An error says why nothing is stored, with advice: others could read or replace it.
+pub(super) fn check_directory(directory: Attributes) -> Result<(), String> {
     if directory.mode & 0o002 == 0 {
         return Ok(());
     }
-    Err(Exposure(format!(
+    Err(format!(
         "everybody may write into it ({}), and so make an account's folder that is not HTCondor's; expected is mode \
          2770: `chmod 2770` it, and see who owns the folders in it",
         directory.words()
-    )))
+    ))
 }
 
+/// The same for an account's folder in that directory.
 pub(super) fn check_folder(
     account: &str,
     folder: Attributes,
     directory: Attributes,
-) -> Result<(), Exposure> {
+) -> Result<(), String> {
     if is_trusted(folder.uid, directory) && is_closed(folder, directory.gid) {
         return Ok(());
     }
     let (user, group) = owner_of_folders(directory).unwrap_or((directory.uid, directory.gid));
     let owner = format!("{}:{}", user_name(user), group_name(group));
-    Err(Exposure(format!(
+    Err(format!(
         "others than HTCondor could read or replace what is stored in folder {account} ({}), so nothing is stored \
          there; expected is {owner}, mode 2700: `chown {owner}` and `chmod 2700` it, or remove it when it is not \
          HTCondor's",
         folder.words()
-    )))
+    ))
 }
 
 /// Owners who may write everywhere in the directory anyway.
@@ -152,7 +149,7 @@ mod tests {
         let exposure = check_folder("cmsprod", like(SOMEBODY, SOMEBODY, 0o755), directory);
         let exposure = exposure.unwrap_err();
         assert_eq!(
-            exposure.to_string(),
+            exposure,
             "others than HTCondor could read or replace what is stored in folder cmsprod \
              (3999999001:3999999001, mode 0755), so nothing is stored there; expected is root:3999999002, mode 2700: \
              `chown root:3999999002` and `chmod 2700` it, or remove it when it is not HTCondor's"
@@ -162,9 +159,6 @@ mod tests {
     #[test]
     fn a_directory_that_everybody_may_write_is_refused() {
         let exposure = check_directory(like(0, 0, 0o1777)).unwrap_err();
-        assert!(
-            exposure.to_string().contains("(root:root, mode 1777)"),
-            "{exposure}"
-        );
+        assert!(exposure.contains("(root:root, mode 1777)"), "{exposure}");
     }
 }

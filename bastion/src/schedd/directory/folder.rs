@@ -8,7 +8,6 @@
 use std::fs::File;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -21,7 +20,7 @@ use nix::sys::stat::{Mode, fchmod, fstatat, mkdirat};
 use nix::unistd::{Pid, UnlinkatFlags, fchown, geteuid, unlinkat};
 use secrecy::SecretString;
 
-use super::exposure::{Attributes, Exposure, check_directory, check_folder, owner_of_folders};
+use super::exposure::{Attributes, check_directory, check_folder, owner_of_folders};
 use crate::model::problem::Kind;
 use crate::system::files::{self, ReadError, is_passing};
 
@@ -38,10 +37,8 @@ pub(super) struct Folder(File);
 pub(super) enum FolderError {
     #[error("{0}; {advice}", advice = advice(.0))]
     System(#[from] io::Error),
-    #[error("{name} is {kind}, and a plain file is expected there; remove it")]
-    NotPlain { name: String, kind: &'static str },
     #[error("{0}")]
-    Exposed(#[from] Exposure),
+    Refused(String),
 }
 
 impl FolderError {
@@ -98,11 +95,11 @@ type Result<T, E = FolderError> = std::result::Result<T, E>;
 pub(super) fn check(
     directory: &Path,
     accounts: &[String],
-) -> io::Result<((u64, u64), Vec<Exposure>)> {
+) -> io::Result<((u64, u64), Vec<String>)> {
     let directory = open_directory(directory)?;
     let metadata = directory.metadata()?;
     let above = Attributes::of(&metadata);
-    let mut exposures: Vec<Exposure> = check_directory(above).err().into_iter().collect();
+    let mut exposures: Vec<String> = check_directory(above).err().into_iter().collect();
     for account in accounts {
         // A folder that cannot be opened is reported when something is stored there.
         if let Ok(folder) = open_below(&directory, account) {
@@ -123,11 +120,11 @@ impl Folder {
     pub(super) fn open_or_make(directory: &Path, account: &str) -> Result<Self> {
         let directory = open_directory(directory)?;
         let above = Attributes::of(&directory.metadata()?);
-        check_directory(above)?;
+        check_directory(above).map_err(FolderError::Refused)?;
         loop {
             if let Some(folder) = if_there(open_below(&directory, account))? {
-                check_folder(account, Attributes::of(&folder.metadata()?), above)?;
-                return Ok(Self(folder));
+                let checked = check_folder(account, Attributes::of(&folder.metadata()?), above);
+                return checked.map(|()| Self(folder)).map_err(FolderError::Refused);
             }
             match mkdirat(&directory, account, Mode::S_IRWXU) {
                 Ok(()) => {
@@ -245,11 +242,10 @@ impl Folder {
     }
 }
 
-fn not_plain(name: &str, kind: &'static str) -> FolderError {
-    FolderError::NotPlain {
-        name: name.to_owned(),
-        kind,
-    }
+fn not_plain(name: &str, kind: &str) -> FolderError {
+    FolderError::Refused(format!(
+        "{name} is {kind}, and a plain file is expected there; remove it"
+    ))
 }
 
 fn if_there<T>(result: Result<T, Errno>) -> Result<Option<T>> {
@@ -272,6 +268,5 @@ fn open_directory(path: &Path) -> io::Result<File> {
 
 fn open_below(directory: &File, name: &str) -> Result<File, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let folder: OwnedFd = openat(directory.as_fd(), name, flags, Mode::empty())?;
-    Ok(File::from(folder))
+    Ok(File::from(openat(directory, name, flags, Mode::empty())?))
 }
