@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::table::{listed, wrapped};
 use crate::config::{Config, DeliveryTemplate, Search};
 use crate::engine::report::DesiredDelivery;
-use crate::model::delivery::{CreddTarget, Delivery, Method, Target};
+use crate::model::delivery::{Delivery, Method};
 use crate::model::duration::format;
 
 /// Everything that a configuration asks for, and what is wrong with it.
@@ -170,9 +170,7 @@ impl ListedDelivery {
 
 /// `scitokens cms for user@example.org`.
 fn opened(delivery: &Delivery) -> Option<String> {
-    let Target::Credd(CreddTarget { authentication, .. }) = &delivery.target else {
-        return None;
-    };
+    let authentication = &delivery.target.credd()?.authentication;
     let mut text = authentication.method.to_string();
     if authentication.method == Method::Scitokens {
         text = format!("{text} {}", delivery.authorize.service);

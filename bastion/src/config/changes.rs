@@ -116,10 +116,8 @@ fn common(delivery: &Delivery) -> Values {
 
 /// Way to credds, and authentication there.
 fn opening(target: &Target) -> Values {
-    let (way, authentication) = match target {
-        Target::Directory(_) => (None, None),
-        Target::Credd(credd) => (Some(&credd.way), Some(&credd.authentication)),
-    };
+    let way = target.way();
+    let authentication = target.credd().map(|credd| &credd.authentication);
     let authorities = way.and_then(Way::authorities);
     let ca_file = authorities.and_then(|all| all.ca_file.as_deref());
     let ca_dir = authorities.and_then(|all| all.ca_dir.as_deref());

@@ -124,31 +124,32 @@ pub struct CreddTarget {
 }
 
 impl Target {
+    /// Returns the credd; nothing for a directory.
+    #[must_use]
+    pub fn credd(&self) -> Option<&CreddTarget> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Credd(credd) => Some(credd),
+        }
+    }
+
     /// The transport's name.
     #[must_use]
     pub fn transport(&self) -> &'static str {
-        match self {
-            Self::Directory(_) => "directory",
-            Self::Credd(credd) => credd.way.name(),
-        }
+        self.way().map_or("directory", Way::name)
     }
 
     /// Returns the way to the credd; nothing for a directory.
     #[must_use]
     pub fn way(&self) -> Option<&Way> {
-        match self {
-            Self::Directory(_) => None,
-            Self::Credd(credd) => Some(&credd.way),
-        }
+        self.credd().map(|credd| &credd.way)
     }
 
     /// Returns true when an access token is needed to read or store anything.
     #[must_use]
     pub fn needs_opener(&self) -> bool {
-        match self {
-            Self::Directory(_) => false,
-            Self::Credd(credd) => credd.authentication.method == Method::Scitokens,
-        }
+        let is_opened_so = |credd: &CreddTarget| credd.authentication.method == Method::Scitokens;
+        self.credd().is_some_and(is_opened_so)
     }
 
     /// Returns true for the same place, whatever the way to it: a schedd has one place for each domain of accounts.
@@ -163,10 +164,7 @@ impl Target {
     /// Returns true when stored credentials can be read back.
     #[must_use]
     pub fn is_readable(&self) -> bool {
-        match self {
-            Self::Directory(_) => true,
-            Self::Credd(_) => false,
-        }
+        matches!(self, Self::Directory(_))
     }
 }
 

@@ -83,14 +83,9 @@ impl GrantAge {
     /// An issuer may extend a refresh token at each use. That cannot be observed, so it is not assumed.
     #[must_use]
     pub fn may_end(&self, lifetime: Option<Duration>) -> Option<Timestamp> {
-        let by_age = match (self.since(), lifetime) {
-            (Some(since), Some(lifetime)) => Some(after(since, lifetime)),
-            _ => None,
-        };
-        match (self.stated_expiry, by_age) {
-            (Some(stated), Some(by_age)) => Some(stated.min(by_age)),
-            (stated, by_age) => stated.or(by_age),
-        }
+        let age = self.since().zip(lifetime);
+        let by_age = age.map(|(since, lifetime)| after(since, lifetime));
+        [self.stated_expiry, by_age].into_iter().flatten().min()
     }
 }
 

@@ -35,12 +35,9 @@ pub(super) struct CreddRequest<'a> {
 #[cfg(test)]
 impl<'a> CreddRequest<'a> {
     pub(super) fn of(delivery: &'a Delivery, operation: Operation<'a>) -> Self {
-        let crate::model::delivery::Target::Credd(credd) = &delivery.target else {
-            panic!("{delivery:?}");
-        };
         Self {
             delivery,
-            credd,
+            credd: delivery.target.credd().unwrap(),
             operation,
         }
     }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::delivery::by_admins;
 use super::{RevocationReport, Step, StepObject, StepOutcome};
 use crate::config::Search;
-use crate::model::delivery::{Credential, Delivery, DeliveryId, Target};
+use crate::model::delivery::{Credential, Delivery, DeliveryId};
 use crate::model::records::TokenRecords;
 
 /// A delivery with its schedd as it is configured: `listed` by name, or found by `searches`.
@@ -58,14 +58,11 @@ pub fn is_wanted<'a>(
 
 /// Returns `true` when the schedd is opened for `id` in the way that it is for the other.
 fn can_reach(other: &Delivery, id: &DeliveryId) -> bool {
-    match &other.target {
-        Target::Directory(_) => true,
+    other.target.credd().is_none_or(|credd| {
         // A super-user says whom it speaks for; anybody else speaks for one account.
-        Target::Credd(credd) => {
-            credd.authentication.domain.is_some() && !other.target.needs_opener()
-                || other.id.account == id.account
-        }
-    }
+        credd.authentication.domain.is_some() && !other.target.needs_opener()
+            || other.id.account == id.account
+    })
 }
 
 /// The other delivery under this name.
@@ -119,7 +116,7 @@ pub fn by_name(
 mod tests {
     use super::*;
     use crate::fixtures::{credd_by, delivery};
-    use crate::model::delivery::Method;
+    use crate::model::delivery::{Method, Target};
 
     fn id(account: &str, service: &str, schedd: &str) -> DeliveryId {
         DeliveryId {
