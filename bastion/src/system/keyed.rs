@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::OwnedMutexGuard;
 
@@ -23,17 +23,13 @@ impl<K, T> Default for Keyed<K, T> {
 }
 
 impl<K: Eq + Hash, T: Default> Keyed<K, T> {
-    fn all(&self) -> MutexGuard<'_, HashMap<K, Locked<T>>> {
-        locked(&self.0)
-    }
-
     pub(crate) async fn lock(&self, key: K) -> OwnedMutexGuard<T> {
-        let value = Arc::clone(self.all().entry(key).or_default());
+        let value = Arc::clone(locked(&self.0).entry(key).or_default());
         value.lock_owned().await
     }
 
     /// All values; some may be locked.
     pub(crate) fn values(&self) -> Vec<Locked<T>> {
-        self.all().values().cloned().collect()
+        locked(&self.0).values().cloned().collect()
     }
 }

@@ -3,7 +3,7 @@
 //! Always true: counts only grow while the process runs, over reloads too.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -83,13 +83,8 @@ impl Stages {
         let begin = Instant::now();
         // Without the box this future would contain `work` twice: as argument and as it runs.
         let result = Box::pin(work).await;
-        let failure = result.as_ref().err().map(|problem| problem.kind);
-        self.count(stage, begin.elapsed(), failure);
-        result
-    }
-
-    fn count(&self, stage: Stage, lasted: Duration, failure: Option<Kind>) {
-        let mut counts = self.counts();
+        let lasted = begin.elapsed();
+        let mut counts = locked(&self.0);
         let count = counts.entry(stage).or_default();
         count.number += 1;
         count.sum += lasted;
@@ -97,19 +92,16 @@ impl Stages {
         if let Some(bucket) = bound.and_then(|index| count.buckets.get_mut(index)) {
             *bucket += 1;
         }
-        if let Some(kind) = failure {
-            *count.failures.entry(kind).or_default() += 1;
+        if let Err(problem) = &result {
+            *count.failures.entry(problem.kind).or_default() += 1;
         }
+        result
     }
 
     /// Returns the counts since the start.
     #[must_use]
     pub fn snapshot(&self) -> BTreeMap<Stage, Count> {
-        self.counts().clone()
-    }
-
-    fn counts(&self) -> MutexGuard<'_, BTreeMap<Stage, Count>> {
-        locked(&self.0)
+        locked(&self.0).clone()
     }
 }
 

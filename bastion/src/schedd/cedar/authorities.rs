@@ -40,7 +40,11 @@ impl AuthorityFiles {
         let mut known = self.0.lock(settings.clone()).await;
         let Some(before) = known.as_mut() else {
             let authorities = read(settings.clone(), None).await?;
-            *known = Some(Known::new(Arc::clone(&authorities)));
+            *known = Some(Known {
+                authorities: Arc::clone(&authorities),
+                checked: Instant::now(),
+                is_unreadable: false,
+            });
             return Ok(authorities);
         };
         if Instant::now() >= before.checked + CHECK {
@@ -52,14 +56,6 @@ impl AuthorityFiles {
 }
 
 impl Known {
-    fn new(authorities: Arc<Authorities>) -> Self {
-        Self {
-            authorities,
-            checked: Instant::now(),
-            is_unreadable: false,
-        }
-    }
-
     /// Takes over what was read; a change from readable to unreadable, or back, is logged.
     fn take(&mut self, read: Result<Arc<Authorities>, QueryFailure>) {
         match &read {
