@@ -267,7 +267,7 @@ impl<V: Vault> Transport for Transports<V> {
 
     async fn find(&self, search: &Search, known: &FoundSchedds) -> Result<Vec<ScheddAd>, Problem> {
         let collector = search.collector.as_deref();
-        match &search.way {
+        let found = match &search.way {
             Way::Cedar { .. } => {
                 let collector = NativeCollector::new(collector);
                 Box::pin(discovery::find(&collector, search, known)).await
@@ -276,7 +276,9 @@ impl<V: Vault> Transport for Transports<V> {
                 let collector = self.condor.collector(collector);
                 discovery::find(&collector, search, known).await
             }
-        }
+        };
+        let cause = Cause::Group(search.group.clone());
+        found.map_err(|(kind, message)| Problem::new(cause, kind, message))
     }
 
     fn learn(&self, search: &Search, found: &FoundSchedds) {

@@ -26,41 +26,34 @@ impl<'a> NativeCollector<'a> {
     }
 
     async fn ask(&self, query: &Query, within: Duration) -> Result<Vec<Ad>, Failure> {
-        let mut last = Failure::Unnamed;
+        let unnamed = "no collector is configured for it; name it by `collector`";
+        let mut last = Failure::NotAsked((Kind::Transport, unnamed.to_owned()));
         let collectors = collectors(self.0).map_err(Failure::Client)?;
         let each = within / u32::try_from(collectors.len()).unwrap_or(1).max(1);
         for address in collectors {
-            let address = match timeout(each, names::resolved(address, Kind::CollectorDown)).await {
-                Ok(Ok(address)) => address,
-                Ok(Err(failure)) => {
-                    last = Failure::Name(failure);
-                    continue;
-                }
-                Err(_) => {
-                    let words = format!(
-                        "the name of the collector {} is not looked up in time; check the name service of this host",
-                        self.0
-                    );
-                    last = Failure::Name((Kind::CollectorDown, words));
-                    continue;
-                }
+            let looked_up = timeout(each, names::resolved(address, Kind::CollectorDown)).await;
+            let looked_up = looked_up.unwrap_or_else(|_| {
+                let words = format!(
+                    "the name of the collector {} is not looked up in time; check the name service of this host",
+                    self.0
+                );
+                Err((Kind::CollectorDown, words))
+            });
+            last = match looked_up {
+                Ok(address) => match Client::new(address).query(query, each).await {
+                    Ok(ads) => return Ok(ads),
+                    Err(error) => Failure::Client(error),
+                },
+                Err(failure) => Failure::NotAsked(failure),
             };
-            match Client::new(address).query(query, each).await {
-                Ok(ads) => return Ok(ads),
-                Err(error) => last = Failure::Client(error),
-            }
         }
         Err(last)
     }
 
-    fn silent(&self, failure: &Failure) -> QueryFailure {
+    fn silent(&self, failure: Failure) -> QueryFailure {
         let error = match failure {
             Failure::Client(error) => error,
-            Failure::Name(failure) => return failure.clone(),
-            Failure::Unnamed => {
-                let words = "no collector is configured for it; name it by `collector`";
-                return (Kind::Transport, words.to_owned());
-            }
+            Failure::NotAsked(failure) => return failure,
         };
         let (kind, advice) = judge(error.kind());
         let advice = advice::fill(advice, &[("{collector}", self.0)]);
@@ -87,9 +80,8 @@ fn judge(kind: ErrorKind) -> (Kind, &'static str) {
 }
 
 enum Failure {
-    Unnamed,
-    /// Its name cannot be looked up.
-    Name(QueryFailure),
+    /// None is named, or its name cannot be looked up.
+    NotAsked(QueryFailure),
     Client(Error),
 }
 
@@ -116,7 +108,7 @@ impl Collector for NativeCollector<'_> {
             let advice = advice::fill(advice::CONSTRAINT, &[("{constraint}", &constraint)]);
             return Err((Kind::Transport, advice));
         }
-        Err(self.silent(&failure))
+        Err(self.silent(failure))
     }
 
     async fn credds(&self, within: Duration) -> Result<Vec<CreddAd>, QueryFailure> {
@@ -126,7 +118,7 @@ impl Collector for NativeCollector<'_> {
             ..Query::new(AdKind::Credd)
         };
         let ads = self.ask(&query, within).await;
-        let ads = ads.map_err(|failure| self.silent(&failure))?;
+        let ads = ads.map_err(|failure| self.silent(failure))?;
         Ok(ads.iter().filter_map(credd).collect())
     }
 }

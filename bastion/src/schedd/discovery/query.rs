@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::ads::{CreddAd, ScheddAd, with_credds};
 use super::found::{FoundSchedds, MOST_SCHEDDS};
 use crate::config::Search;
-use crate::model::problem::{Cause, Kind, Problem};
+use crate::model::problem::Kind;
 
 /// Kind of a failure of a collector, and message.
 pub(crate) type QueryFailure = (Kind, String);
@@ -44,15 +44,6 @@ pub(crate) trait Collector: Sync {
 /// Asks for the schedds of a search, for those of `known` that are there besides, and for the addresses of
 /// their credds.
 pub(crate) async fn find(
-    collector: &impl Collector,
-    search: &Search,
-    known: &FoundSchedds,
-) -> Result<Vec<ScheddAd>, Problem> {
-    let all = find_all(collector, search, known).await;
-    all.map_err(|(kind, message)| Problem::new(Cause::Group(search.group.clone()), kind, message))
-}
-
-async fn find_all(
     collector: &impl Collector,
     search: &Search,
     known: &FoundSchedds,
@@ -128,11 +119,10 @@ mod tests {
         let (search, known) = (search(Vec::new()), FoundSchedds::default());
         let all = find(&Many(MOST_SCHEDDS), &search, &known).await;
         assert_eq!(all.unwrap().len(), MOST_SCHEDDS);
-        let problem = find(&Many(MOST_SCHEDDS + 1), &search, &known)
-            .await
-            .unwrap_err();
-        assert_eq!(problem.kind, Kind::Transport);
-        assert!(problem.message.contains("names 2001 schedds"), "{problem}");
+        let all = find(&Many(MOST_SCHEDDS + 1), &search, &known).await;
+        let (kind, message) = all.unwrap_err();
+        assert_eq!(kind, Kind::Transport);
+        assert!(message.contains("names 2001 schedds"), "{message}");
     }
 
     #[tokio::test]
