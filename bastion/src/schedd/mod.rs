@@ -26,7 +26,7 @@ use crate::model::delivery::{CreddTarget, Delivery, Target, Way};
 use crate::model::problem::{Cause, Problem};
 use crate::vault::Vault;
 use crate::vault::sessions::Sessions;
-use addresses::{Addresses, Location};
+use addresses::Addresses;
 use cedar::{Cedar, NativeCollector};
 use condor::Condor;
 use credd::{Again, CreddFailure, CreddRequest, Operation};
@@ -145,7 +145,9 @@ impl<V: Vault> Transports<V> {
         if let (Err(failure), Some(first)) = (&result, &first)
             && failure.again != Again::Nowhere
         {
-            let sought = self.seek_again(request, Some(first), Instant::now()).await;
+            let ask = self.credds(credd);
+            let sought = (self.addresses).again(credd, Some(first), Instant::now(), ask);
+            let sought = sought.await;
             let address = sought.address.as_ref().unwrap_or(first);
             let is_new = address != first;
             // HTCondor's tools wait longer than we do for a slow collector.
@@ -196,15 +198,15 @@ impl<V: Vault> Transports<V> {
     /// name.
     async fn address(&self, request: &CreddRequest<'_>) -> Result<Option<String>, Problem> {
         let since = Instant::now();
-        let (collector, host) = (request.credd.collector.as_deref(), &request.credd.host);
-        let known = (self.addresses).get(collector, host, self.credds(request));
-        let mut location = known.await;
+        let credd = request.credd;
+        let mut location = self.addresses.get(credd, self.credds(credd)).await;
         if location.address.is_none() {
             // By a name that is not its own the tools would find another credd of the host.
-            if location.has_name && request.credd.way == Way::Condor {
+            if location.has_name && credd.way == Way::Condor {
                 return Ok(None);
             }
-            location = self.seek_again(request, None, since).await;
+            let ask = self.credds(credd);
+            location = self.addresses.again(credd, None, since, ask).await;
         }
         match location.address {
             Some(address) => Ok(Some(address)),
@@ -212,22 +214,10 @@ impl<V: Vault> Transports<V> {
         }
     }
 
-    async fn seek_again(
-        &self,
-        request: &CreddRequest<'_>,
-        failed: Option<&str>,
-        since: Instant,
-    ) -> Location {
-        let (collector, host) = (request.credd.collector.as_deref(), &request.credd.host);
-        let ask = self.credds(request);
-        self.addresses
-            .again(collector, host, failed, since, ask)
-            .await
-    }
-
-    async fn credds(&self, request: &CreddRequest<'_>) -> Result<Vec<CreddAd>, QueryFailure> {
-        let collector = request.credd.collector.as_deref();
-        match request.credd.way {
+    /// All credds that a credd's collector knows.
+    async fn credds(&self, credd: &CreddTarget) -> Result<Vec<CreddAd>, QueryFailure> {
+        let collector = credd.collector.as_deref();
+        match credd.way {
             Way::Cedar { .. } => NativeCollector::new(collector).credds_soon().await,
             Way::Condor => self.condor.collector(collector).credds_soon().await,
         }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::Search;
+use crate::model::delivery::CreddTarget;
 use crate::schedd::discovery::{CreddAd, FoundSchedds, QueryFailure};
 use crate::system::keyed::Keyed;
 use crate::system::locked::locked;
@@ -54,9 +55,10 @@ fn given(schedd: &str) -> Option<Location> {
 }
 
 impl Addresses {
-    fn with<T>(&self, collector: Option<&str>, act: impl FnOnce(&mut KnownCredds) -> T) -> T {
+    /// Acts on what is known by a credd's collector.
+    fn with<T>(&self, credd: &CreddTarget, act: impl FnOnce(&mut KnownCredds) -> T) -> T {
         let mut all = locked(&self.known);
-        act(all.entry(collector.map(str::to_owned)).or_default())
+        act(all.entry(credd.collector.clone()).or_default())
     }
 
     /// Takes over the answer of a search, in place of its last one.
@@ -73,45 +75,32 @@ impl Addresses {
         }
     }
 
-    /// Address of a schedd's credd: as its search found it, else as its collector knows a credd of that name.
+    /// Address of a credd: as a search found it, else as its collector knows a credd of that name.
     /// `ask` asks the collector for all credds, if that is to be done.
     pub(super) async fn get(
         &self,
-        collector: Option<&str>,
-        schedd: &str,
+        credd: &CreddTarget,
         ask: impl Future<Output = Result<Vec<CreddAd>, QueryFailure>>,
     ) -> Location {
+        let schedd = credd.host.as_str();
         if let Some(given) = given(schedd) {
             return given;
         }
-        let fresh =
-            |known: &mut KnownCredds| known.is_fresh(schedd).then(|| known.location(schedd));
-        if let Some(location) = self.with(collector, fresh) {
-            return location;
-        }
-        let _asking = self.asking.lock(collector.map(str::to_owned)).await;
-        // Somebody else may have asked meanwhile.
-        if let Some(location) = self.with(collector, fresh) {
-            return location;
-        }
-        let asked = Instant::now();
-        let answer = ask.await;
-        self.with(collector, |known| {
-            known.take(asked, answer);
-            known.location(schedd)
-        })
+        let is_fresh = |known: &mut KnownCredds| known.is_fresh(schedd);
+        self.ask_unless(credd, is_fresh, ask).await;
+        self.with(credd, |known| known.location(schedd))
     }
 
-    /// Address of a schedd's credd after nobody answered at `failed`, or when none is known. `since` then it is needed: the
+    /// Address of a credd after nobody answered at `failed`, or when none is known. `since` then it is needed: the
     /// collector is asked, unless it was asked later, or gave no answer a while ago.
     pub(super) async fn again(
         &self,
-        collector: Option<&str>,
-        schedd: &str,
+        credd: &CreddTarget,
         failed: Option<&str>,
         since: Instant,
         ask: impl Future<Output = Result<Vec<CreddAd>, QueryFailure>>,
     ) -> Location {
+        let schedd = credd.host.as_str();
         if let Some(given) = given(schedd) {
             return given;
         }
@@ -120,25 +109,31 @@ impl Addresses {
             let address = location.address.as_deref();
             (address.is_some() && address != failed).then_some(location)
         };
-        if let Some(location) = self.with(collector, other) {
-            return location;
-        }
-        let before = self.with(collector, |known| known.credd_at(failed?));
-        if !self.with(collector, |known| known.is_final(since)) {
-            let _asking = self.asking.lock(collector.map(str::to_owned)).await;
-            // Somebody else may have asked meanwhile.
-            if let Some(location) = self.with(collector, other) {
-                return location;
-            }
-            if !self.with(collector, |known| known.is_final(since)) {
-                let asked = Instant::now();
-                let answer = ask.await;
-                self.with(collector, |known| known.take(asked, answer));
-            }
-        }
-        self.with(collector, |known| {
-            known.location_after(schedd, failed, before)
+        let before = self.with(credd, |known| known.credd_at(failed?));
+        let is_known = |known: &mut KnownCredds| known.is_final(since) || other(known).is_some();
+        self.ask_unless(credd, is_known, ask).await;
+        self.with(credd, |known| {
+            other(known).unwrap_or_else(|| known.location_after(schedd, failed, before))
         })
+    }
+
+    /// Asks a credd's collector, unless what is known is enough: at once, or after others have asked it.
+    async fn ask_unless(
+        &self,
+        credd: &CreddTarget,
+        is_enough: impl Fn(&mut KnownCredds) -> bool,
+        ask: impl Future<Output = Result<Vec<CreddAd>, QueryFailure>>,
+    ) {
+        if self.with(credd, &is_enough) {
+            return;
+        }
+        let _asking = self.asking.lock(credd.collector.clone()).await;
+        if self.with(credd, &is_enough) {
+            return;
+        }
+        let asked = Instant::now();
+        let answer = ask.await;
+        self.with(credd, |known| known.take(asked, answer));
     }
 }
 

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use tokio::time::Instant;
 
 use super::*;
-use crate::fixtures::search;
+use crate::fixtures::{credd, search};
 use crate::model::problem::Kind;
 use crate::schedd::discovery::ScheddAd;
 
@@ -22,6 +22,10 @@ const BEFORE: &str = r#"[
     {"Name": "four@ap3.test", "Machine": "ap3.test", "MyAddress": "<10.0.0.3:9618?sock=b>"}]"#;
 const MOVED: &str = r#"[
     {"Name": "ap1.test", "Machine": "ap1.test", "MyAddress": "<10.0.0.1:9618?sock=new>"}]"#;
+
+fn to(host: &str) -> CreddTarget {
+    credd(host).credd().unwrap().clone()
+}
 
 fn silence() -> QueryFailure {
     (Kind::CollectorDown, "silence".to_owned())
@@ -43,7 +47,7 @@ impl Collector {
     }
 
     async fn address(&self, addresses: &Addresses, host: &str) -> Option<String> {
-        addresses.get(None, host, self.answer()).await.address
+        addresses.get(&to(host), self.answer()).await.address
     }
 }
 
@@ -86,8 +90,10 @@ async fn who_meets_nobody_has_the_collector_asked_again_once_for_all() {
     collector.ads.set(Some(MOVED));
     let again = async |failed: &str| {
         let ask = collector.answer();
-        let again = addresses.again(None, "ap1.test", Some(failed), Instant::now(), ask);
-        again.await.address
+        addresses
+            .again(&to("ap1.test"), Some(failed), Instant::now(), ask)
+            .await
+            .address
     };
     let new = Some("<10.0.0.1:9618?sock=new>".to_owned());
     let both = tokio::join!(again(&old), again(&old));
@@ -139,7 +145,7 @@ async fn a_found_schedd_by_another_name_gets_the_address_of_the_only_credd_of_it
     let again = async |host: &str, failed: Option<&str>| {
         let ask = collector.answer();
         addresses
-            .again(None, host, failed, Instant::now(), ask)
+            .again(&to(host), failed, Instant::now(), ask)
             .await
             .address
     };
@@ -161,8 +167,10 @@ async fn an_answer_of_before_says_nothing_of_a_credd_that_has_come_since() {
         let since = Instant::now();
         let known = collector.address(&addresses, "ap1.test").await;
         assert_eq!(known, None);
-        let again = addresses.again(None, "ap1.test", None, since, collector.answer());
-        again.await.address
+        addresses
+            .again(&to("ap1.test"), None, since, collector.answer())
+            .await
+            .address
     };
     assert_eq!(order().await, None);
     assert_eq!(collector.asked.get(), 1, "asked once for one need");
@@ -192,7 +200,7 @@ async fn a_collector_that_was_started_anew_takes_no_address_away_and_exchanges_n
     let again = async |failed: Option<&str>| {
         let ask = collector.answer();
         addresses
-            .again(None, "ap2.test", failed, Instant::now(), ask)
+            .again(&to("ap2.test"), failed, Instant::now(), ask)
             .await
             .address
     };
@@ -244,8 +252,10 @@ async fn one_dead_credd_and_a_silent_collector_hold_up_no_other_credd() {
         Err(silence())
     };
     let again = async || {
-        let again = addresses.again(None, "ap1.test", Some(&old), Instant::now(), silence());
-        again.await.address
+        addresses
+            .again(&to("ap1.test"), Some(&old), Instant::now(), silence())
+            .await
+            .address
     };
     let begun = Instant::now();
     let others = async || {
@@ -282,8 +292,10 @@ async fn a_schedd_that_names_its_credd_gets_no_other_one_of_its_host() {
         learn(&addresses, vec![found_at(name, "ap1.test", old)]);
         let again = async |failed: &str| {
             let ask = collector.answer();
-            let again = addresses.again(None, "ap1.test", Some(failed), Instant::now(), ask);
-            again.await.address
+            addresses
+                .again(&to("ap1.test"), Some(failed), Instant::now(), ask)
+                .await
+                .address
         };
         // Which credd that was nobody knows.
         collector.ads.set(Some(r#"[{"Name": "x@ap1.test", "Machine": "ap1.test", "MyAddress": "<10.0.0.1:9618?sock=x>"}]"#));
@@ -308,7 +320,7 @@ async fn a_schedd_that_names_its_credd_gets_the_one_of_its_own_name() {
     learn(&addresses, vec![found_at("ap1.test", "ap1.test", old)]);
     let ask = collector.answer();
     let again = addresses
-        .again(None, "ap1.test", Some(old), Instant::now(), ask)
+        .again(&to("ap1.test"), Some(old), Instant::now(), ask)
         .await;
     assert_eq!(again.address.as_deref(), Some("<10.0.0.1:9618?sock=new>"));
 }
