@@ -19,9 +19,6 @@ use crate::model::problem::Problem;
 use crate::model::records::Life;
 pub use client::HtVault;
 
-/// An access token that is not older shows that its issuer works; one that lives longer could not be had.
-const NEW: Duration = Duration::from_secs(30);
-
 /// A vault token made for one delivery.
 #[derive(Clone, Debug)]
 pub struct OwnedToken {
@@ -99,35 +96,6 @@ pub trait Vault: Send + Sync + 'static {
         token: &VaultToken,
         at_least: Option<Duration>,
     ) -> impl Future<Output = Result<(AccessTokenAnswer, Option<Problem>), Problem>> + Send;
-
-    /// Reads an access token for jobs with a login made for that, and proves the refresh token: the access token in Vault's
-    /// cache may be the last one, so one that lives longer is asked for. Returns the reason when there is none, and
-    /// revokes the login.
-    fn prove(
-        &self,
-        credential: &Credential,
-        login: &VaultToken,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<(AccessTokenAnswer, Option<Problem>), Problem>> + Send {
-        async move {
-            let read = async {
-                let (cached, _) = self.read_for_jobs(credential, login, None).await?;
-                let claims = cached.claims.as_ref();
-                // Whether a token without times is new cannot be known.
-                let times = claims.and_then(|claims| Some((claims.issued?, claims.expires?)));
-                let Some((_, expires)) = times.filter(|(issued, _)| until(*issued, now) > NEW)
-                else {
-                    return Ok((cached, None));
-                };
-                let more = until(now, expires) + Duration::from_secs(1);
-                self.read_for_jobs(credential, login, Some(more)).await
-            };
-            let read = read.await;
-            // Only this process has the login; if it cannot be revoked, it expires by itself.
-            let _ = self.revoke(credential, login).await;
-            read
-        }
-    }
 
     /// Looks up the lifetime and accessor of a token; `None` when it is not valid any more.
     fn look_up(

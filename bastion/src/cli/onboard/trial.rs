@@ -3,6 +3,7 @@
 //! Always true: the login is revoked afterwards, also when a person stops the trial.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use htvault::{AccessTokenAnswer, VaultToken};
 use jiff::Timestamp;
@@ -10,10 +11,14 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::delivery::Credential;
+use crate::model::moment::until;
 use crate::model::problem::Problem;
 use crate::policy::verify;
 use crate::system::files::{self, KEYTABS, ReadError};
 use crate::vault::Vault;
+
+/// An access token that is not older shows that its issuer works; one that lives longer could not be had.
+const NEW: Duration = Duration::from_secs(30);
 
 /// Result of a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -96,19 +101,34 @@ pub(in crate::cli) async fn prove(
     now: Timestamp,
     stop: &CancellationToken,
 ) -> Option<Result<(AccessTokenAnswer, Option<Problem>), Problem>> {
-    let proof = vault.prove(credential, login, now);
+    let proof = read_new(vault, credential, login, now);
     let proof = stop.run_until_cancelled(proof).await;
-    if proof.is_none() {
-        // If this fails, it expires by itself.
-        let _ = vault.revoke(credential, login).await;
-    }
+    // Only this process has the login; if it cannot be revoked, it expires by itself.
+    let _ = vault.revoke(credential, login).await;
     proof
+}
+
+/// Reads an access token for jobs. The one in Vault's cache may be the last one, so one that lives longer is asked for;
+/// returns the reason when there is none.
+async fn read_new(
+    vault: &impl Vault,
+    credential: &Credential,
+    login: &VaultToken,
+    now: Timestamp,
+) -> Result<(AccessTokenAnswer, Option<Problem>), Problem> {
+    let (cached, _) = vault.read_for_jobs(credential, login, None).await?;
+    let claims = cached.claims.as_ref();
+    // Whether a token without times is new cannot be known.
+    let times = claims.and_then(|claims| Some((claims.issued?, claims.expires?)));
+    let Some((_, expires)) = times.filter(|(issued, _)| until(*issued, now) > NEW) else {
+        return Ok((cached, None));
+    };
+    let more = until(now, expires) + Duration::from_secs(1);
+    vault.read_for_jobs(credential, login, Some(more)).await
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::fakes::Outside;
     use crate::fixtures;
