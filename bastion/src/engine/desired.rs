@@ -263,9 +263,10 @@ async fn next(mail: &mut UnboundedReceiver<Envelope>) -> Envelope {
     }
 }
 
-/// `true` when a schedd that has one delivery's token has what the other wants, whatever the ways to log in and to reach it.
+/// `true` when a schedd that has one delivery's token has what the other wants, whatever the keytab and the way to reach it.
 pub(super) fn same_content(old: &Delivery, new: &Delivery) -> bool {
     requested_content(&old.credential) == requested_content(&new.credential)
+        && old.credential.identity.principal == new.credential.identity.principal
         && old.target.is_same_place(&new.target)
         && old.lifetime == new.lifetime
 }

@@ -5,6 +5,7 @@ mod asked;
 mod away;
 mod clock;
 mod found;
+mod gone;
 mod health;
 mod isolation;
 mod keeping;

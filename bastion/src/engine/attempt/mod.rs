@@ -5,8 +5,8 @@
 //! - *Good* is reported only when the credmon at the schedd has made an access token since the push.
 //! - The token that jobs live on is revoked only after its replacement is good; an attempt that fails
 //!   revokes nothing that may be stored somewhere.
-//! - A token that was made and is not at its schedd, be it that it could not be stored or is gone, is used again at the next
-//!   attempt: an outage of a schedd makes no new logins. One that ends meanwhile is revoked.
+//! - A token that was made and was never good at its schedd is used again at the next attempt: an outage of a schedd makes no
+//!   new logins. One that ends meanwhile is revoked. One that was good and is gone is replaced.
 
 mod observe;
 mod parts;

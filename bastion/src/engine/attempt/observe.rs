@@ -32,7 +32,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     pub(super) async fn examine(&mut self, prove: bool) -> Result<Decision, Problem> {
         let observed = self.observe().await?;
         let Some(stored) = observed.stored else {
-            let known = self.tokens.take_back();
+            let known = self.give_up();
             return Ok(Decision::Push(if known {
                 PushReason::Missing
             } else {
@@ -66,11 +66,17 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         };
         let ours = match there {
             Some(there) => there.is_some_and(|there| there.expose() == owned.token.expose()),
-            None => at.is_none_or(|at| at == stored),
+            None => *at == Some(stored),
         };
         if !ours {
-            self.tokens.take_back();
-            return Ok(Decision::Push(PushReason::Replaced));
+            // What is there is not known where the time of ours was not seen: ours is stored again.
+            let is_seen = at.is_some() || self.delivery.target.is_readable();
+            self.give_up();
+            return Ok(Decision::Push(if is_seen {
+                PushReason::Replaced
+            } else {
+                PushReason::Missing
+            }));
         }
         *at = Some(stored);
         let owned = owned.clone();
@@ -122,6 +128,19 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             sessions.close_dead(&session).await;
         }
         checked.map(|()| Decision::Good)
+    }
+
+    /// Gives up what is not at the schedd any more. One that was never good there is stored again: a schedd that loses what
+    /// it takes costs no further logins. One that was good is replaced, and revoked then: whoever took it away may have it,
+    /// as may the machine that had the schedd's name before. Returns `true` if anything was known.
+    fn give_up(&mut self) -> bool {
+        let sent = self.tokens.sent.map(|(sent, _)| sent);
+        let was_good = sent.is_none_or(|sent| self.begun.succeeded >= Some(sent));
+        if was_good {
+            self.tokens.let_go()
+        } else {
+            self.tokens.take_back()
+        }
     }
 
     fn served(observed: &Observation) -> Decision {
