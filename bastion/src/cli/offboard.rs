@@ -129,8 +129,10 @@ async fn revocations(
 
 /// Why nothing is delivered any more.
 fn note_of_unwanted(config: &Config, id: &DeliveryId) -> &'static str {
-    if is_wanted(&config.deliveries, &config.searches, id) {
+    if is_wanted(&[], &config.searches, id) {
         " (its schedd is not found)"
+    } else if is_wanted(&config.deliveries, &[], id) {
+        " (the service has not read that configuration: see reload)"
     } else {
         " (the configuration has it no longer)"
     }
@@ -191,5 +193,9 @@ mod tests {
         let note = |account| note_of_unwanted(&config, &fixtures::id(account));
         assert_eq!(note("a"), " (its schedd is not found)");
         assert_eq!(note("b"), " (the configuration has it no longer)");
+        config.deliveries = vec![Arc::new(fixtures::delivery_to(fixtures::credd("ap1")))];
+        config.searches.clear();
+        let note = note_of_unwanted(&config, &config.deliveries[0].id);
+        assert!(note.ends_with("see reload)"), "{note}");
     }
 }
