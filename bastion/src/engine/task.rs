@@ -232,9 +232,9 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         let (record, target) = (&status.record, &status.delivery.target);
         let is_owned = matches!(self.tokens.at_schedd, Some(AtSchedd::Owned(..)));
         let extent = match step {
-            PlanStep::Push(_) => Extent::Login,
+            PlanStep::Push(_) if self.tokens.candidate.is_none() => Extent::Login,
             PlanStep::Observe if target.is_readable() && is_owned => Extent::Schedd,
-            PlanStep::Observe | PlanStep::Prove | PlanStep::Examine => Extent::Vault,
+            _ => Extent::Vault,
         };
         let rank = Rank {
             has_failed: record.failure.is_some() && !record.asked,

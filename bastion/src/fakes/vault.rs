@@ -9,7 +9,7 @@ use super::World;
 use super::world::Token;
 use crate::model::delivery::{Credential, Identity};
 use crate::model::moment::{after, before, until};
-use crate::model::problem::{Cause, Kind, Problem};
+use crate::model::problem::{Cause, Kind, Problem, Request};
 use crate::model::records::Life;
 use crate::vault::{AccessKind, Login, OwnedToken, Vault};
 
@@ -117,6 +117,13 @@ impl Vault for Outside {
     ) -> Result<OwnedToken, Problem> {
         self.vault().await?;
         let mut world = self.lock();
+        if let Some(kind) = world.create_refused {
+            let cause = Cause::credential(credential);
+            return Err(Problem {
+                request: Some(Request::Creation),
+                ..Problem::new(cause, kind, "403")
+            });
+        }
         let lifetime = lifetime.min(Duration::from_secs(login.lease_seconds));
         let token = world.make(Some(login.token.expose().to_owned()), lifetime);
         let issued = world.clock();

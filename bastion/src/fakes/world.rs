@@ -58,6 +58,8 @@ pub(crate) struct World {
     pub(crate) revoke_refused: bool,
     /// Vault answers each creation of a token with the last one that it made.
     pub(crate) create_repeats: bool,
+    /// Vault creates no token, for this reason.
+    pub(crate) create_refused: Option<Kind>,
     /// The same of each login.
     pub(crate) login_repeats: bool,
     /// Accounts whose logins take a minute.
@@ -138,6 +140,7 @@ impl World {
             panics: BTreeSet::new(),
             revoke_refused: false,
             create_repeats: false,
+            create_refused: None,
             login_repeats: false,
             login_hangs: BTreeSet::new(),
             login_refused: BTreeSet::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use super::resources::{Resource, login_by, opened_by, read_by, schedd};
+use super::resources::{Resource, creation, login_by, opened_by, read_by, schedd};
 use crate::model::delivery::{Delivery, Target};
 use crate::model::records::requested_content;
 
@@ -91,6 +91,7 @@ pub(super) fn needs(delivery: &Delivery) -> Vec<(Extent, Resource)> {
     }
     add(Extent::Vault, &read_by(credential));
     add(Extent::Login, &login_by(credential));
+    add(Extent::Login, &[creation(credential)]);
     if delivery.target.needs_opener() {
         add(Extent::Vault, &opened_by(&delivery.authorize));
         add(Extent::Login, &login_by(&delivery.authorize));

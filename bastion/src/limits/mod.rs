@@ -23,7 +23,7 @@ use crate::system::locked::locked;
 use breaker::{Breaker, Breakers};
 pub(crate) use claims::Extent;
 use claims::{Claims, Slots, needs};
-use resources::{Resource, blamed, login_by, principal, vault};
+use resources::{Resource, blamed, creation, login_by, principal, vault};
 
 /// Limits and breakers of the whole program. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -141,7 +141,16 @@ impl Limits {
     /// tests it, and others wait for that one.
     pub(crate) async fn admit_login(&self, credential: &Credential) -> Result<Permit, Problem> {
         let [_, of_login @ ..] = login_by(credential);
-        let claims = Claims::without_slots(of_login);
+        self.admit_to(of_login).await
+    }
+
+    /// The same of the creation of a vault token.
+    pub(crate) async fn admit_creation(&self, credential: &Credential) -> Result<Permit, Problem> {
+        self.admit_to([creation(credential)]).await
+    }
+
+    async fn admit_to<const N: usize>(&self, needs: [Resource; N]) -> Result<Permit, Problem> {
+        let claims = Claims::without_slots(needs);
         let admitted = self.admit_claims(claims, Extent::Login, Rank::default());
         admitted.await.map_err(|refusal| *refusal.problem)
     }

@@ -17,6 +17,8 @@ pub(crate) enum Resource {
     Login(Cause),
     /// Credential at Vault, with what is asked of it, for one principal: another one may have other rights.
     Credential(String),
+    /// The same, of the creation of vault tokens for it.
+    Creation(String),
     Schedd(String),
 }
 
@@ -31,9 +33,17 @@ pub(crate) fn opened_by(credential: &Credential) -> [Resource; 2] {
 }
 
 fn of_read(credential: &Credential, content: &str) -> [Resource; 2] {
-    let principal = &credential.identity.principal;
-    let read = Resource::Credential(format!("{content} by {principal}"));
+    let read = Resource::Credential(by_principal(credential, content));
     [vault(credential), read]
+}
+
+/// The creation of a vault token.
+pub(crate) fn creation(credential: &Credential) -> Resource {
+    Resource::Creation(by_principal(credential, &requested_content(credential)))
+}
+
+fn by_principal(credential: &Credential, content: &str) -> String {
+    format!("{content} by {}", credential.identity.principal)
 }
 
 /// Resources of a login.
@@ -75,6 +85,9 @@ pub(crate) fn blamed(delivery: &Delivery, problem: &Problem) -> Option<Resource>
             Some(principal(&credential.identity))
         }
         cause @ Cause::Login(_) => Some(Resource::Login(cause.clone())),
+        Cause::Credential(_) if problem.request == Some(Request::Creation) => {
+            Some(creation(credential))
+        }
         cause @ Cause::Credential(_) => {
             let [_, read] = if Cause::credential(credential) == *cause {
                 read_by(credential)

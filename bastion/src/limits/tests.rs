@@ -401,7 +401,11 @@ async fn logins_that_one_mount_refuses_stop_no_login_at_another_one_and_no_read(
 #[tokio::test(start_paused = true)]
 async fn a_vault_token_that_vault_does_not_create_stops_no_read_with_others() {
     let (a, other) = (at("a", "ap1"), at("a", "ap2"));
-    for (request, stops) in [(Request::VaultToken, false), (Request::AccessToken, true)] {
+    for (request, stops) in [
+        (Request::Creation, [false, true]),
+        (Request::VaultToken, [false, false]),
+        (Request::AccessToken, [true, true]),
+    ] {
         let limits = Limits::default();
         let error = (ErrorKind::Forbidden, FailureScope::Credential);
         let (cause, kind) = Problem::charge(&a.credential, error, request);
@@ -412,8 +416,9 @@ async fn a_vault_token_that_vault_does_not_create_stops_no_read_with_others() {
         };
         permit.failed(&a, &problem);
         drop(permit);
-        for extent in [Extent::Vault, Extent::Login] {
-            assert_eq!(is_refused(&limits, &other, extent).await, stops);
+        for (extent, stops) in [Extent::Vault, Extent::Login].into_iter().zip(stops) {
+            let is_refused = is_refused(&limits, &other, extent).await;
+            assert_eq!(is_refused, stops, "{request:?}, {extent:?}");
         }
     }
 }

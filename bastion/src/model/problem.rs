@@ -141,7 +141,9 @@ pub struct Problem {
 pub enum Request {
     /// Login by Kerberos.
     Login,
-    /// About a vault token: create, look up, revoke.
+    /// Creation of a vault token.
+    Creation,
+    /// About a vault token that is there: look up, revoke.
     VaultToken,
     /// Read of an access token.
     AccessToken,
@@ -294,7 +296,9 @@ impl Problem {
         let vault = || Cause::vault(&credential.url.server());
         let own = || match request {
             Request::Login => Cause::login(credential),
-            Request::VaultToken | Request::AccessToken => Cause::credential(credential),
+            Request::Creation | Request::VaultToken | Request::AccessToken => {
+                Cause::credential(credential)
+            }
         };
         match error {
             ErrorKind::RateLimited => (vault(), Kind::RateLimited),

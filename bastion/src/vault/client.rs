@@ -118,11 +118,11 @@ impl Vault for HtVault {
                 let words = format!("Vault's answer to token/create is refused: {why}");
                 let cause = Cause::credential(credential);
                 Problem {
-                    request: Some(Request::VaultToken),
+                    request: Some(Request::Creation),
                     ..Problem::new(cause, Kind::VaultDown, words)
                 }
             }),
-            Err(error) => Err(Problem::from_vault(credential, &error, Request::VaultToken)),
+            Err(error) => Err(Problem::from_vault(credential, &error, Request::Creation)),
         };
         let child = child?;
         if !child.warnings.is_empty() {

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::{AtSchedd, Attempt, is_dead};
+use crate::limits::resources;
 use crate::model::moment::until;
 use crate::model::problem::{Cause, Kind, Problem, Request};
 use crate::policy::plan::{self, PushReason};
@@ -126,8 +127,20 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             self.tokens.former.push(owned);
         }
         let credential = &delivery.credential;
+        let permit = self.parts.limits.admit_creation(credential).await?;
+        let made = self.create().await;
+        match &made {
+            Ok(_) => permit.worked(&[resources::creation(credential)]),
+            Err(problem) => _ = permit.failed(delivery, problem),
+        }
+        made
+    }
+
+    /// A new token, the child of a login of its own.
+    async fn create(&self) -> Result<OwnedToken, Problem> {
+        let credential = &self.delivery.credential;
         let login = self.parts.sessions.login(credential).await?;
-        let made = self.parts.make(credential, login, delivery.lifetime);
+        let made = self.parts.make(credential, login, self.delivery.lifetime);
         let owned = made.await?;
         if self.tokens.has(&owned) {
             if let Some(login) = &owned.parent {
@@ -138,7 +151,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
                          between repeated an old answer; it is not taken";
             let cause = Cause::credential(credential);
             return Err(Problem {
-                request: Some(Request::VaultToken),
+                request: Some(Request::Creation),
                 ..Problem::new(cause, Kind::VaultDown, words)
             });
         }

@@ -1,8 +1,9 @@
-//! What a schedd does not have any more, and what it may be that has its name now.
+//! What a schedd does not have any more, what it may be that has its name now, and what Vault does not give.
 
 use super::service::{HOUR, Service, at, of};
 use super::*;
 use crate::model::delivery::{Delivery, Target};
+use crate::model::problem::Kind;
 
 fn one() -> Vec<Delivery> {
     vec![at("a", "ap1")]
@@ -104,4 +105,25 @@ async fn another_principal_gets_tokens_of_its_own() {
     tokio::time::sleep(HOUR).await;
     assert_eq!(service.state("a", "here"), Failed);
     service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_delivery_finds_out_for_all_whether_vault_creates_tokens_again() {
+    for kind in [Kind::Forbidden, Kind::VaultDown, Kind::TokenDead] {
+        let outside = Outside::new();
+        outside.lock().create_refused = Some(kind);
+        let wanted = (0..40).map(|n| at("a", &format!("ap{n:02}")));
+        let service = Service::start(&outside, wanted.collect());
+        tokio::time::sleep(HOUR).await;
+        let before = outside.lock().logins;
+        tokio::time::sleep(HOUR).await;
+        let logins = outside.lock().logins - before;
+        assert!((1..200).contains(&logins), "{kind:?}: {logins}");
+        outside.lock().create_refused = None;
+        tokio::time::sleep(HOUR).await;
+        for n in 0..40 {
+            assert_eq!(service.state("a", &format!("ap{n:02}")), Good, "{kind:?}");
+        }
+        service.stop().await;
+    }
 }
