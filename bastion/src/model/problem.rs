@@ -296,9 +296,7 @@ impl Problem {
         let vault = || Cause::vault(&credential.url.server());
         let own = || match request {
             Request::Login => Cause::login(credential),
-            Request::Creation | Request::VaultToken | Request::AccessToken => {
-                Cause::credential(credential)
-            }
+            _ => Cause::credential(credential),
         };
         match error {
             ErrorKind::RateLimited => (vault(), Kind::RateLimited),
