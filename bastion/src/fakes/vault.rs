@@ -119,10 +119,7 @@ impl Vault for Outside {
         let mut world = self.lock();
         if let Some(kind) = world.create_refused {
             let cause = Cause::credential(credential);
-            return Err(Problem {
-                request: Some(Request::Creation),
-                ..Problem::new(cause, kind, "403")
-            });
+            return Err(Problem::new(cause, kind, "403").of(Request::Creation));
         }
         let lifetime = lifetime.min(Duration::from_secs(login.lease_seconds));
         let token = world.make(Some(login.token.expose().to_owned()), lifetime);

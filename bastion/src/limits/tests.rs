@@ -410,10 +410,7 @@ async fn a_vault_token_that_vault_does_not_create_stops_no_read_with_others() {
         let error = (ErrorKind::Forbidden, FailureScope::Credential);
         let (cause, kind) = Problem::charge(&a.credential, error, request);
         let permit = admitted(&limits, &a).await;
-        let problem = Problem {
-            request: Some(request),
-            ..Problem::new(cause, kind, "403")
-        };
+        let problem = Problem::new(cause, kind, "403").of(request);
         permit.failed(&a, &problem);
         drop(permit);
         for (extent, stops) in [Extent::Vault, Extent::Login].into_iter().zip(stops) {

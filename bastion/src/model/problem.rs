@@ -120,7 +120,8 @@ pub enum Remedy {
 }
 
 /// A problem.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{cause}: {message}")]
 pub struct Problem {
     /// Subject.
     pub cause: Cause,
@@ -258,12 +259,6 @@ impl fmt::Display for Cause {
     }
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.cause, self.message)
-    }
-}
-
 impl Problem {
     /// A problem with a given message.
     #[must_use]
@@ -283,6 +278,12 @@ impl Problem {
     pub fn at(self, step: Step) -> Self {
         let step = Some(step);
         Self { step, ..self }
+    }
+
+    /// The same, of a request to Vault.
+    pub(crate) fn of(self, request: Request) -> Self {
+        let request = Some(request);
+        Self { request, ..self }
     }
 
     /// Returns the real subject of a failure of Vault, and its kind: a server's answer about one path says nothing
@@ -357,8 +358,7 @@ impl Problem {
         };
         Self {
             retry_after: error.retry_after(),
-            request: Some(request),
-            ..Self::new(cause, kind, message)
+            ..Self::new(cause, kind, message).of(request)
         }
     }
 

@@ -117,10 +117,7 @@ impl Vault for HtVault {
             Ok(child) => accept(child, &login).map_err(|why| {
                 let words = format!("Vault's answer to token/create is refused: {why}");
                 let cause = Cause::credential(credential);
-                Problem {
-                    request: Some(Request::Creation),
-                    ..Problem::new(cause, Kind::VaultDown, words)
-                }
+                Problem::new(cause, Kind::VaultDown, words).of(Request::Creation)
             }),
             Err(error) => Err(Problem::from_vault(credential, &error, Request::Creation)),
         };

@@ -150,10 +150,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             let words = "Vault's answer to token/create has a token that is there already, as if something \
                          between repeated an old answer; it is not taken";
             let cause = Cause::credential(credential);
-            return Err(Problem {
-                request: Some(Request::Creation),
-                ..Problem::new(cause, Kind::VaultDown, words)
-            });
+            return Err(Problem::new(cause, Kind::VaultDown, words).of(Request::Creation));
         }
         Ok(owned)
     }
