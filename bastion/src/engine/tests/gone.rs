@@ -1,17 +1,13 @@
 //! What a schedd does not have any more, what it may be that has its name now, and what Vault does not give.
 
 use super::service::{HOUR, Service, at, of};
+use super::tokens::in_a_directory;
 use super::*;
 use crate::model::delivery::{Delivery, Target};
 use crate::model::problem::Kind;
 
 fn one() -> Vec<Delivery> {
     vec![at("a", "ap1")]
-}
-
-fn in_a_directory() -> Vec<Delivery> {
-    let target = Target::Directory("/creds".into());
-    vec![delivery("a", "cms", "here", target)]
 }
 
 fn by_another_collector(mut wanted: Vec<Delivery>) -> Vec<Delivery> {

@@ -265,7 +265,7 @@ async fn a_token_that_was_made_for_another_configuration_is_not_delivered() {
     service.stop().await;
 }
 
-fn in_a_directory() -> Vec<Delivery> {
+pub(super) fn in_a_directory() -> Vec<Delivery> {
     let here = Target::Directory("/creds".into());
     vec![delivery("a", "cms", "here", here)]
 }
