@@ -6,7 +6,8 @@
 //! accounts leave one part in k + 1. So may an issuer at its host: one that hangs leaves room for
 //! others. A [`Permit`] is a value: however the work ends, dropping it makes room.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -19,84 +20,26 @@ const PER_HOST: usize = 24;
 #[derive(Clone, Debug)]
 pub(crate) struct Gate(Arc<Mutex<Use>>);
 
-/// Room at each level as of one moment. The same question costs little the next time.
-pub(crate) struct Rooms {
-    gate: Gate,
-    now: Instant,
-    total: Room,
-    at_hosts: BTreeMap<Arc<str>, Vec<Room>>,
-    for_issuers: BTreeMap<Target, Room>,
-}
-
-impl Rooms {
-    /// `true` when an account may ask a host once more, for some issuer.
-    pub(crate) fn have(&mut self, account: &Arc<str>, host: &Arc<str>) -> bool {
-        if !self.total.has(account) {
-            return false;
-        }
-        let count = || lock(&self.gate.0).rooms_at(host, self.now);
-        let mut there = self
-            .at_hosts
-            .entry(host.clone())
-            .or_insert_with(count)
-            .iter();
-        there.all(|room| room.has(account))
-    }
-
-    /// `true` when a request may be sent.
-    pub(crate) fn admit(&mut self, route: &Route) -> bool {
-        self.have(&route.account, &route.host)
-            && self.for_issuer(&route.target()).has(&route.account)
-    }
-
-    /// `true` when nobody may ask a host for an issuer now.
-    pub(crate) fn are_full(&mut self, target: &Target) -> bool {
-        self.for_issuer(target).free == 0
-    }
-
-    fn for_issuer(&mut self, target: &Target) -> &Room {
-        let count = || lock(&self.gate.0).room_for_issuer(target);
-        self.for_issuers.entry(target.clone()).or_insert_with(count)
-    }
-}
-
-/// Room at one level: an account may have as many requests as are free.
-struct Room {
-    free: usize,
-    used: BTreeMap<Arc<str>, usize>,
-}
-
-impl Room {
-    /// `used`: requests of accounts.
-    fn of<'r>(bound: usize, used: impl Iterator<Item = (&'r Arc<str>, usize)>) -> Self {
-        #[cfg(test)]
-        tests::count_room();
-        let mut by_account: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-        for (account, requests) in used {
-            *by_account.entry(account.clone()).or_default() += requests;
-        }
-        Self {
-            free: bound.saturating_sub(by_account.values().sum()),
-            used: by_account,
-        }
-    }
-
-    /// `true` when an account may send one more.
-    fn has(&self, account: &Arc<str>) -> bool {
-        self.used.get(account).copied().unwrap_or(0) < self.free
-    }
-}
-
 #[derive(Debug)]
 struct Use {
     /// Requests under way in total, at most.
-    total: usize,
+    most: usize,
     /// Requests to one host in any span of so long.
     limit: Option<(usize, Duration)>,
-    under_way: BTreeMap<u64, Route>,
-    /// Requests of the latest span, by host, the oldest first.
-    sent: BTreeMap<Arc<str>, VecDeque<Sent>>,
-    next: u64,
+    under_way: Count,
+    /// Hosts with requests under way, or of the latest span.
+    hosts: BTreeMap<Arc<str>, AtHost>,
+}
+
+/// Requests at one host.
+#[derive(Debug, Default)]
+struct AtHost {
+    under_way: Count,
+    of_issuers: BTreeMap<Arc<str>, Count>,
+    /// Requests of the latest span, the oldest first; none where they are not bounded.
+    sent: VecDeque<Sent>,
+    /// Those, and as many as each task under way may send to one address.
+    counted: Count,
 }
 
 /// A request that was sent.
@@ -106,11 +49,19 @@ struct Sent {
     account: Arc<str>,
 }
 
+/// Requests of accounts at one level.
+#[derive(Debug, Default)]
+struct Count {
+    all: usize,
+    by_account: BTreeMap<Arc<str>, usize>,
+}
+
 /// Right to do one task. Dropping it makes room.
 #[derive(Debug)]
 pub(crate) struct Permit {
     gate: Gate,
-    number: u64,
+    /// `None` once it is counted.
+    route: Option<Route>,
     /// Held by the probe of a circuit breaker: while it lives, there is no other.
     _probe: Option<Arc<()>>,
 }
@@ -119,15 +70,14 @@ impl Gate {
     /// `descriptors`: what this process may have open.
     pub(crate) fn new(descriptors: u64) -> Self {
         // Half of them is ours to use here; a request needs a socket and a file.
-        let total = usize::try_from(descriptors / 4)
+        let most = usize::try_from(descriptors / 4)
             .unwrap_or(usize::MAX)
             .clamp(4, 64);
         Self(Arc::new(Mutex::new(Use {
-            total,
+            most,
             limit: None,
-            under_way: BTreeMap::new(),
-            sent: BTreeMap::new(),
-            next: 0,
+            under_way: Count::default(),
+            hosts: BTreeMap::new(),
         })))
     }
 
@@ -142,28 +92,47 @@ impl Gate {
         lock(&self.0).limit = limit;
     }
 
-    /// Room for each account.
-    pub(crate) fn rooms(&self, now: Instant) -> Rooms {
-        let state = lock(&self.0);
-        let all = state.under_way.values().map(|route| (&route.account, 1));
-        Rooms {
-            gate: self.clone(),
-            now,
-            total: Room::of(state.total, all),
-            at_hosts: BTreeMap::new(),
-            for_issuers: BTreeMap::new(),
-        }
+    /// `true` when an account may ask a host once more, for some issuer.
+    pub(crate) fn has_room(&self, account: &Arc<str>, host: &Arc<str>, now: Instant) -> bool {
+        let state = &mut *lock(&self.0);
+        let limit = state.limit;
+        state.under_way.leaves_room(account, state.most)
+            && state.hosts.get_mut(host).is_none_or(|there| {
+                there.under_way.leaves_room(account, PER_HOST)
+                    && limit.is_none_or(|limit| there.is_within(limit, account, now))
+            })
     }
 
-    /// Admits a request.
+    /// `true` when a request may be sent.
+    pub(crate) fn admits(&self, route: &Route, now: Instant) -> bool {
+        self.has_room(&route.account, &route.host, now)
+            && lock(&self.0).at_issuer(&route.target(), |count, bound| {
+                count.leaves_room(&route.account, bound)
+            })
+    }
+
+    /// `true` when nobody may ask a host for an issuer now.
+    pub(crate) fn is_full(&self, target: &Target) -> bool {
+        lock(&self.0).at_issuer(target, |count, bound| count.all >= bound)
+    }
+
+    /// Counts a task in.
     pub(crate) fn enter(&self, route: Route, probe: Option<Arc<()>>) -> Permit {
-        let mut state = lock(&self.0);
-        let number = state.next;
-        state.next += 1;
-        state.under_way.insert(number, route);
+        let state = &mut *lock(&self.0);
+        let Route {
+            account,
+            host,
+            issuer,
+        } = &route;
+        state.under_way.add(account, 1);
+        let there = state.hosts.entry(host.clone()).or_default();
+        there.under_way.add(account, 1);
+        there.counted.add(account, RenewalTask::MOST_REQUESTS);
+        let of_issuer = there.of_issuers.entry(issuer.clone()).or_default();
+        of_issuer.add(account, 1);
         Permit {
             gate: self.clone(),
-            number,
+            route: Some(route),
             _probe: probe,
         }
     }
@@ -173,77 +142,121 @@ impl Gate {
     pub(crate) fn next_room(&self, now: Instant) -> Option<Instant> {
         let state = lock(&self.0);
         let (_, span) = state.limit?;
-        let next = |sent: &VecDeque<Sent>| sent.iter().map(|s| s.at + span).find(|&at| at > now);
-        state.sent.values().filter_map(next).min()
+        let next = |there: &AtHost| {
+            let mut ends = there.sent.iter().map(|sent| sent.at + span);
+            ends.find(|&at| at > now)
+        };
+        state.hosts.values().filter_map(next).min()
     }
 
-    /// Forgets hosts without requests.
+    /// Forgets requests whose span is over, and hosts without any.
     pub(crate) fn forget_idle(&self, now: Instant) {
-        let mut state = lock(&self.0);
-        let Some((_, span)) = state.limit else {
-            return state.sent.clear();
-        };
-        state
-            .sent
-            .retain(|_, sent| sent.back().is_some_and(|sent| sent.at + span > now));
+        let state = &mut *lock(&self.0);
+        let span = state.limit.map_or(Duration::ZERO, |(_, span)| span);
+        state.hosts.retain(|_, there| {
+            there.forget(span, now);
+            !there.is_idle()
+        });
     }
 }
 
 impl Use {
-    fn at_host(&self, host: &str) -> impl Iterator<Item = &Route> {
-        let all = self.under_way.values();
-        all.filter(move |route| *route.host == *host)
+    /// Asks for the requests for an issuer that are under way, and their bound: half of what those for others leave at
+    /// the host.
+    fn at_issuer(&self, (host, issuer): &Target, ask: impl FnOnce(&Count, usize) -> bool) -> bool {
+        let none = Count::default();
+        let there = self.hosts.get(host);
+        let count = there.and_then(|there| there.of_issuers.get(issuer));
+        let count = count.unwrap_or(&none);
+        let all = there.map_or(0, |there| there.under_way.all);
+        let others = all.saturating_sub(count.all);
+        ask(count, PER_HOST.saturating_sub(others).div_ceil(2))
+    }
+}
+
+impl AtHost {
+    /// `true` when an account may start one more task within the bound on requests.
+    fn is_within(
+        &mut self,
+        (limit, span): (usize, Duration),
+        account: &Arc<str>,
+        now: Instant,
+    ) -> bool {
+        self.forget(span, now);
+        let free = limit.saturating_sub(self.counted.all);
+        RenewalTask::MOST_REQUESTS.min(limit) <= free && self.counted.leaves_room(account, limit)
     }
 
-    /// Room at a host, and within the bound on requests there.
-    fn rooms_at(&mut self, host: &Arc<str>, now: Instant) -> Vec<Room> {
-        let all = self.at_host(host).map(|route| (&route.account, 1));
-        let mut rooms = vec![Room::of(PER_HOST, all)];
-        rooms.extend(self.room_within_limit(host, now));
-        rooms
-    }
-
-    /// An issuer may have as many as are free at its host.
-    fn room_for_issuer(&self, (host, issuer): &Target) -> Room {
-        let (own, others): (Vec<_>, Vec<_>) = self.at_host(host).partition(|r| r.issuer == *issuer);
-        let bound = PER_HOST.saturating_sub(others.len()).div_ceil(2);
-        Room::of(bound, own.into_iter().map(|route| (&route.account, 1)))
-    }
-
-    /// The bound on requests, by the same rule. A task under way counts for as many as it may send to one address.
-    fn room_within_limit(&mut self, host: &Arc<str>, now: Instant) -> Option<Room> {
-        let (limit, span) = self.limit?;
-        let sent = self.sent.entry(host.clone()).or_default();
-        while sent.front().is_some_and(|sent| sent.at + span <= now) {
-            sent.pop_front();
+    /// Forgets requests whose span is over.
+    fn forget(&mut self, span: Duration, now: Instant) {
+        while let Some(sent) = self.sent.pop_front_if(|sent| sent.at + span <= now) {
+            self.counted.remove(&sent.account, 1);
         }
-        let most = RenewalTask::MOST_REQUESTS;
-        let sent = self.sent.get(host).into_iter().flatten();
-        let sent = sent.map(|sent| (&sent.account, 1));
-        let tasks = self.at_host(host).map(|route| (&route.account, most));
-        let room = Room::of(limit, sent.chain(tasks));
-        let has_room_for_a_task = most.min(limit) <= room.free;
-        Some(Room {
-            free: if has_room_for_a_task { room.free } else { 0 },
-            ..room
-        })
+    }
+
+    fn is_idle(&self) -> bool {
+        self.under_way.all == 0 && self.sent.is_empty()
+    }
+}
+
+impl Count {
+    fn add(&mut self, account: &Arc<str>, requests: usize) {
+        self.all += requests;
+        *self.by_account.entry(account.clone()).or_default() += requests;
+    }
+
+    fn remove(&mut self, account: &Arc<str>, requests: usize) {
+        self.all = self.all.saturating_sub(requests);
+        if let Entry::Occupied(mut own) = self.by_account.entry(account.clone()) {
+            *own.get_mut() = own.get().saturating_sub(requests);
+            if *own.get() == 0 {
+                own.remove();
+            }
+        }
+    }
+
+    /// `true` when an account may have one more: it may have as many as are free.
+    fn leaves_room(&self, account: &Arc<str>, bound: usize) -> bool {
+        let own = self.by_account.get(account).copied().unwrap_or(0);
+        own < bound.saturating_sub(self.all)
     }
 }
 
 impl Permit {
     /// The task is done, and sent so many requests.
-    pub(crate) fn finish(self, requests: u32, now: Instant) {
-        self.count(usize::try_from(requests).unwrap_or(usize::MAX), now);
+    pub(crate) fn finish(mut self, requests: u32, now: Instant) {
+        self.leave(usize::try_from(requests).unwrap_or(usize::MAX), now);
     }
 
-    fn count(&self, requests: usize, at: Instant) {
-        let mut state = lock(&self.gate.0);
-        let Some(Route { account, host, .. }) = state.under_way.remove(&self.number) else {
+    fn leave(&mut self, requests: usize, at: Instant) {
+        let Some(route) = self.route.take() else {
             return;
         };
+        let Route {
+            account,
+            host,
+            issuer,
+        } = &route;
+        let state = &mut *lock(&self.gate.0);
+        state.under_way.remove(account, 1);
+        let Some(there) = state.hosts.get_mut(host) else {
+            return;
+        };
+        there.under_way.remove(account, 1);
+        there.counted.remove(account, RenewalTask::MOST_REQUESTS);
+        if let Some(of_issuer) = there.of_issuers.get_mut(issuer) {
+            of_issuer.remove(account, 1);
+        }
+        there.of_issuers.retain(|_, count| count.all > 0);
         if state.limit.is_some() {
-            let sent = state.sent.entry(host).or_default();
-            sent.extend(std::iter::repeat_n(Sent { at, account }, requests));
+            there.counted.add(account, requests);
+            let account = account.clone();
+            there
+                .sent
+                .extend(std::iter::repeat_n(Sent { at, account }, requests));
+        }
+        if there.is_idle() {
+            state.hosts.remove(host);
         }
     }
 }
@@ -251,9 +264,9 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         // Cut short: it may have sent as many as any. After `finish` there is nothing left to count.
-        self.count(RenewalTask::MOST_REQUESTS, Instant::now());
+        self.leave(RenewalTask::MOST_REQUESTS, Instant::now());
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

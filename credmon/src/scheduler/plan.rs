@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::breaker::{Breaker, open_at, open_for};
-use super::gate::{Permit, Rooms};
+use super::gate::Permit;
 use super::record::{Record, Urgency};
 use super::timing::{seconds_of_a_new_one, seconds_to_ask};
 use super::{Dependency, Scheduler};
@@ -42,7 +42,6 @@ impl Scheduler {
 
     /// The most urgent renewal that may be done now.
     fn most_urgent(&self, now: Now) -> Option<RenewalTask> {
-        let mut rooms = self.gate.rooms(now.mono);
         let mut best: Option<(&Urgency, &Record)> = None;
         // The most urgent first: once one is found that may be done, the others cost nothing.
         let mut ready: Vec<_> = self.queues.ready.iter().collect();
@@ -57,7 +56,7 @@ impl Scheduler {
                 if !is_known || best.is_some_and(|(best, _)| best <= urgency) {
                     break;
                 }
-                if !rooms.have(id.user(), &target.0) {
+                if !self.gate.has_room(id.user(), &target.0, now.mono) {
                     continue;
                 }
                 let open: &Vec<_> =
@@ -78,10 +77,11 @@ impl Scheduler {
                 if open.iter().any(holds) {
                     continue;
                 }
-                if rooms.are_full(target) {
+                if self.gate.is_full(target) {
                     break;
                 }
-                if record.route().is_some_and(|route| rooms.admit(route)) {
+                let route = record.route();
+                if route.is_some_and(|route| self.gate.admits(route, now.mono)) {
                     best = Some((urgency, record));
                     break;
                 }
@@ -97,36 +97,35 @@ impl Scheduler {
         let due = due.filter(|(_, breaker)| breaker.wants_probe(now.mono));
         let due: Vec<Dependency> = due.map(|(dependency, _)| dependency.clone()).collect();
         let mut tasks = Vec::new();
-        let mut rooms = self.gate.rooms(now.mono);
         for dependency in due {
             if !self.queues.proven.contains_key(&dependency) {
                 self.breakers.remove(&dependency);
                 continue;
             }
-            let Some(task) = self.probe(&dependency, &mut rooms, now) else {
+            let Some(task) = self.probe(&dependency, now) else {
                 continue;
             };
             let breaker = self.breakers.get_mut(&dependency);
             let probe = breaker.and_then(|b| b.probe(&task.route.account));
             tasks.push(self.start(task, probe, now));
-            rooms = self.gate.rooms(now.mono);
         }
         tasks
     }
 
     /// A request that finds out whether a host or issuer works: by a credential that worked before, of another account
     /// than the last time if there is one that the gate admits.
-    fn probe(&self, dependency: &Dependency, rooms: &mut Rooms, now: Now) -> Option<RenewalTask> {
+    fn probe(&self, dependency: &Dependency, now: Now) -> Option<RenewalTask> {
         let prober = self.breakers.get(dependency)?.open()?.prober.as_ref();
-        let mut can_ask = |route: &Route| {
+        let can_ask = |route: &Route| {
             // An issuer is not probed through a host that is down.
             let mut open = open_at(&self.breakers, &route.target());
-            rooms.admit(route) && open.next().is_some_and(|(first, _)| first == *dependency)
+            self.gate.admits(route, now.mono)
+                && open.next().is_some_and(|(first, _)| first == *dependency)
         };
         let running = &self.queues.running;
         let idle = self.proven_at(dependency);
         let idle = idle.filter(|record| !running.contains(&record.top.id));
-        let can_probe = idle.filter(|record| record.route().is_some_and(&mut can_ask));
+        let can_probe = idle.filter(|record| record.route().is_some_and(can_ask));
         let chosen = can_probe.min_by_key(|record| {
             let id = &record.top.id;
             (Some(id.user()) == prober, record.due, id)
@@ -143,7 +142,6 @@ impl Scheduler {
     /// the account waits for the room that it takes; others have their share. Those that are refused come to the end of
     /// the line, which each does once a minute at most.
     fn look_up(&mut self, now: Now) -> Option<(RenewalTask, Permit)> {
-        let mut rooms = self.gate.rooms(now.mono);
         let mut waiting: Option<BTreeSet<Arc<str>>> = None;
         while let Some((at, id)) = self.queues.look_ups.first().cloned()
             && at <= now.mono
@@ -156,7 +154,7 @@ impl Scheduler {
             });
             let may_go = !waiting.contains(&route.account)
                 && open_for(&self.breakers, route).is_none()
-                && rooms.admit(route);
+                && self.gate.admits(route, now.mono);
             if may_go {
                 let kind = TaskKind::LookUp;
                 let task = record.task(seconds_to_ask, self.rules.limits, now)?;

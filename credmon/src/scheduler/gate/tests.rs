@@ -1,7 +1,5 @@
 //! Bounds and fairness of the admission gate.
 
-use std::cell::Cell;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -11,31 +9,6 @@ fn route(account: &str, host: &str, issuer: &str) -> Route {
         account: account.into(),
         host: host.into(),
         issuer: issuer.into(),
-    }
-}
-
-thread_local! {
-    /// Rooms that this thread has counted so far.
-    static COUNTED: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Notes that a room is counted.
-pub(super) fn count_room() {
-    COUNTED.set(COUNTED.get() + 1);
-}
-
-/// Rooms that were counted so far.
-pub(in super::super) fn counted_rooms() -> usize {
-    COUNTED.get()
-}
-
-impl Gate {
-    fn admits(&self, route: &Route, now: Instant) -> bool {
-        self.rooms(now).admit(route)
-    }
-
-    fn is_full(&self, target: &Target) -> bool {
-        self.rooms(Instant::now()).are_full(target)
     }
 }
 
@@ -61,16 +34,11 @@ fn requests_are_bounded_for_each_issuer_and_host_and_in_total() {
         }
     }
     let state = lock(&gate.0);
-    let count = |is_here: &dyn Fn(&Route) -> bool| {
-        let routes = state.under_way.values();
-        routes.filter(|route| is_here(route)).count()
-    };
-    assert_eq!(state.under_way.len(), 64);
-    for host in ["a", "b", "c", "d", "e", "f"] {
-        assert!(count(&|route| &*route.host == host) <= PER_HOST);
-        for issuer in ["cms", "dune"] {
-            let at_issuer = count(&|route| (&*route.host, &*route.issuer) == (host, issuer));
-            assert!(at_issuer <= PER_HOST / 2);
+    assert_eq!(state.under_way.all, 64);
+    for there in state.hosts.values() {
+        assert!(there.under_way.all <= PER_HOST);
+        for of_issuer in there.of_issuers.values() {
+            assert!(of_issuer.all <= PER_HOST / 2);
         }
     }
 }
@@ -78,7 +46,7 @@ fn requests_are_bounded_for_each_issuer_and_host_and_in_total() {
 #[test]
 fn few_descriptors_mean_few_requests() {
     for (descriptors, total) in [(0, 4), (20, 5), (100, 25), (1024, 64), (u64::MAX, 64)] {
-        assert_eq!(lock(&Gate::new(descriptors).0).total, total);
+        assert_eq!(lock(&Gate::new(descriptors).0).most, total);
     }
 }
 
@@ -96,10 +64,10 @@ fn an_account_never_takes_more_than_is_free_and_greedy_ones_leave_room() {
                 now,
             ));
         }
-        let free = 64 - lock(&gate.0).under_way.len();
+        let free = 64 - lock(&gate.0).under_way.all;
         assert_eq!(free, 64 >> greedy, "{greedy} that come one after the other");
         assert!(gate.admits(&route("other", "a", "cms"), now));
-        assert!(gate.rooms(now).have(&"other".into(), &"b".into()));
+        assert!(gate.has_room(&"other".into(), &"b".into(), now));
     }
 }
 
@@ -166,7 +134,9 @@ fn a_permit_makes_room_however_its_work_ends() {
         panic!("as the test wants");
     });
     assert!(ended.join().is_err());
-    assert!(lock(&gate.0).under_way.is_empty());
+    let state = lock(&gate.0);
+    assert_eq!(state.under_way.all, 0);
+    assert!(state.hosts.is_empty());
 }
 
 #[test]
@@ -212,7 +182,7 @@ fn room_comes_again_when_the_oldest_request_leaves_the_span() {
     assert!(gate.admits(&own, now + Duration::from_mins(1)));
     gate.forget_idle(now + Duration::from_mins(1));
     assert!(
-        lock(&gate.0).sent.is_empty(),
+        lock(&gate.0).hosts.is_empty(),
         "hosts without requests are forgotten"
     );
 }
@@ -234,11 +204,11 @@ fn hosts_that_somebody_only_named_are_forgotten() {
         gate.admits(&route("u", &format!("h{n}"), "x"), now);
     }
     gate.forget_idle(now);
-    assert!(lock(&gate.0).sent.is_empty());
+    assert!(lock(&gate.0).hosts.is_empty());
     gate.set_limit(None);
     gate.enter(route("u", "a", "x"), None).finish(1, now);
     assert!(
-        lock(&gate.0).sent.is_empty(),
+        lock(&gate.0).hosts.is_empty(),
         "nothing is counted without a limit"
     );
 }
@@ -313,7 +283,7 @@ proptest! {
     #[test]
     fn an_account_has_never_more_under_way_than_were_free(acts in acts()) {
         let (gate, now) = (Gate::new(64), Instant::now());
-        let total = lock(&gate.0).total;
+        let total = lock(&gate.0).most;
         let mut tasks = Vec::new();
         for act in acts {
             match act {
@@ -335,7 +305,7 @@ proptest! {
                 }
                 _ => {}
             }
-            prop_assert_eq!(lock(&gate.0).under_way.len(), tasks.len());
+            prop_assert_eq!(lock(&gate.0).under_way.all, tasks.len());
         }
     }
 }
