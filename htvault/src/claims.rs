@@ -83,7 +83,7 @@ impl TokenForm {
 /// True for a `b64token` of RFC 6750: what may stand behind `Bearer`.
 pub(crate) fn is_b64token(text: &str) -> bool {
     let body = text.trim_end_matches('=');
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
+    let allowed = |b: u8| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
     !body.is_empty() && body.bytes().all(allowed)
 }
 

@@ -17,6 +17,10 @@ pub const LIMIT: usize = 500;
 /// ```
 #[must_use]
 pub fn printable(text: &str, max_chars: usize) -> String {
+    // Nearly all texts are such.
+    if text.len() <= max_chars && text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut escaped = text.chars().flat_map(|c| {
         let (plain, code) = if is_plain(c) {
             (Some(c), None)

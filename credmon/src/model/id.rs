@@ -41,12 +41,12 @@ impl CredentialId {
 
     /// Name of the file that holds the vault token.
     pub(crate) fn top_name(&self) -> String {
-        format!("{}.top", self.service())
+        [self.service(), ".top"].concat()
     }
 
     /// Name of the file that holds the access token.
     pub(crate) fn use_name(&self) -> String {
-        format!("{}.use", self.service())
+        [self.service(), ".use"].concat()
     }
 
     /// The credential that lends its vault token to one with a handle: the name up to the last

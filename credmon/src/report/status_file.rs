@@ -17,9 +17,12 @@ const LINE_LIMIT: u64 = 256 * 1024;
 pub(crate) fn write(to: &mut dyn Write, snapshot: &Snapshot) -> io::Result<()> {
     serde_json::to_writer(&mut *to, &snapshot.daemon)?;
     to.write_all(b"\n")?;
+    let mut line = Vec::new();
     for credential in snapshot.credentials.statuses() {
-        serde_json::to_writer(&mut *to, &credential)?;
-        to.write_all(b"\n")?;
+        line.clear();
+        serde_json::to_writer(&mut line, &credential)?;
+        line.push(b'\n');
+        to.write_all(&line)?;
     }
     Ok(())
 }

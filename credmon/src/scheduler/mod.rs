@@ -18,7 +18,7 @@ mod record;
 mod status;
 mod timing;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use htvault::FailureScope;
@@ -111,14 +111,17 @@ impl Scheduler {
         self.gate.forget_idle(now.mono);
         forget_unused_texts();
         let records = &self.records;
-        let users: BTreeSet<_> = records.keys().map(CredentialId::user).collect();
+        let users: HashSet<_> = records.keys().map(CredentialId::user).collect();
         self.ahead.retain(|user, _| users.contains(user));
         let routes = records.values().filter_map(|record| record.route());
-        let used: BTreeSet<Dependency> = routes
-            .flat_map(|r| dependencies(&r.host, &r.issuer))
-            .collect();
-        self.breakers.retain(|d, _| used.contains(d));
-        self.short_lived.retain(|d| used.contains(d));
+        let used: HashSet<_> = routes.map(|route| (&route.host, &route.issuer)).collect();
+        let hosts: HashSet<_> = used.iter().map(|(host, _)| *host).collect();
+        let is_used = |(host, issuer): &Dependency| match issuer {
+            Some(issuer) => used.contains(&(host, issuer)),
+            None => hosts.contains(host),
+        };
+        self.breakers.retain(|dependency, _| is_used(dependency));
+        self.short_lived.retain(is_used);
     }
 
     /// Other rules are in force: everything that waits is tried anew.

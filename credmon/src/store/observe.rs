@@ -52,7 +52,7 @@ fn is_shortage(errno: Errno) -> bool {
 pub(super) fn is_current(root: &Folder, known: &Observed) -> bool {
     let id = &known.top.id;
     let present = |name: &str| {
-        let stat = root.stat_of(&format!("{}/{name}", id.user()));
+        let stat = root.stat_of(&[id.user(), "/", name].concat());
         stat.map(|stat| stat.as_ref().map(file_id))
     };
     let in_use = known.in_use.as_ref().map(InUse::file);

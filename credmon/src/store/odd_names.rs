@@ -25,8 +25,9 @@ struct Account {
 
 impl OddNames {
     /// A full scan begins, with these folders in order: others are forgotten.
-    pub(super) fn begin(&mut self, folders: &[Arc<str>]) {
-        self.0.retain(|user, _| folders.binary_search(user).is_ok());
+    pub(super) fn begin(&mut self, folders: &[String]) {
+        let is_there = |user: &str| folders.binary_search_by(|f| (**f).cmp(user)).is_ok();
+        self.0.retain(|user, _| is_there(user));
         self.0.values_mut().for_each(|account| account.lines = 0);
     }
 

@@ -216,10 +216,8 @@ impl Scanner {
                     }
                 }
                 // One that came during the scan is not gone.
-                for user in self.accounts.keys().cloned().collect::<Vec<_>>() {
-                    if names.binary_search(&user).is_err() {
-                        self.scan_account(&user);
-                    }
+                for user in self.accounts_beside(&names) {
+                    self.scan_account(&user);
                 }
                 report.is_complete = true;
             }
@@ -238,8 +236,18 @@ impl Scanner {
         pause
     }
 
+    /// Accounts that are known and not among these, which are in order.
+    fn accounts_beside(&self, names: &[String]) -> Vec<Arc<str>> {
+        let mut names = names.iter().map(String::as_str).peekable();
+        let is_beside = |user: &&Arc<str>| {
+            while names.next_if(|name| *name < &***user).is_some() {}
+            names.peek() != Some(&&***user)
+        };
+        self.accounts.keys().filter(is_beside).cloned().collect()
+    }
+
     /// Opens the directory anew, and lists the accounts' folders in order.
-    fn open(&mut self) -> Result<(Arc<Directory>, Vec<Arc<str>>), DirectoryError> {
+    fn open(&mut self) -> Result<(Arc<Directory>, Vec<String>), DirectoryError> {
         let path = self.path.clone().ok_or(DirectoryError::NotConfigured)?;
         let served = self.directory.as_ref().map(|directory| directory.place());
         let directory = Arc::new(Directory::open(&path, served)?);
@@ -251,24 +259,25 @@ impl Scanner {
         self.watcher.start();
         self.directory = Some(directory.clone());
         self.send(Observation::Directory(Ok(directory.clone())));
-        let names = directory.names()?;
+        let mut names = directory.names()?;
         remove_leftovers(directory.root(), &names, self.clock.now(), writer_is_gone);
-        let accounts = names.into_iter().filter(|name| is_account(name));
-        let known = |name: &str| Some(self.accounts.get_key_value(name)?.0.clone());
-        let users = accounts.map(|name| known(&name).unwrap_or_else(|| name.into()));
-        let mut users: Vec<Arc<str>> = users.collect();
-        users.sort_unstable();
-        Ok((directory, users))
+        names.retain(|name| is_account(name));
+        names.sort_unstable();
+        Ok((directory, names))
     }
 
     /// Scans one account's folder.
-    pub(crate) fn scan_account(&mut self, user: &Arc<str>) {
+    pub(crate) fn scan_account(&mut self, user: &str) {
         self.heartbeat.beat();
         self.take_in_installed();
         let Some(directory) = self.directory.clone() else {
             return;
         };
         let root = directory.root();
+        let known = self.accounts.get_key_value(user);
+        // The same text in memory for all that has it.
+        let user = &known.map_or_else(|| user.into(), |(user, _)| user.clone());
+        let account = known.map(|(_, account)| account);
         let stat = match root.stat_of(user) {
             Ok(Some(stat)) if kind(&stat) == SFlag::S_IFDIR => stat,
             // Plain files stand here by right: marks, pid, CREDMON_COMPLETE, keys.
@@ -282,8 +291,7 @@ impl Scanner {
         let place = file_id(&stat);
         // Before the folder is read, so that no change falls between.
         self.watcher.watch(user, place);
-        let known = self.accounts.get(user);
-        if known.is_some_and(|account| account.is_current(root, place, &self.heartbeat)) {
+        if account.is_some_and(|account| account.is_current(root, place, &self.heartbeat)) {
             return;
         }
         let scanned = root.folder(user);

@@ -157,7 +157,7 @@ impl Run {
 
     /// A folder changed, and its watch tells so.
     fn scan(&self, user: &str) {
-        self.scanner.lock().unwrap().scan_account(&user.into());
+        self.scanner.lock().unwrap().scan_account(user);
     }
 
     /// Stores a `.top` as the credd does; its watch tells so.

@@ -90,7 +90,7 @@ impl Fixture {
     }
 
     fn scan_account(&mut self, user: &str) -> Vec<String> {
-        self.scanner.scan_account(&user.into());
+        self.scanner.scan_account(user);
         self.take()
     }
 
@@ -245,7 +245,7 @@ fn folders_that_change_during_a_full_scan_are_scanned_before_the_rest() {
     f.scanner.scan_all(|scanner| {
         asked += 1;
         if asked == 2 {
-            scanner.scan_account(&"u47".into());
+            scanner.scan_account("u47");
         }
         true
     });
@@ -390,7 +390,7 @@ fn odd_names_are_logged_once_up_to_a_bound_for_each_account() {
     // Other names all the time, between two full scans.
     for n in 0..100 {
         fs::write(folder.join(format!("another name {n}.top")), "").unwrap();
-        f.scanner.scan_account(&"u".into());
+        f.scanner.scan_account("u");
     }
     assert!(lines.with("u/another name").len() <= limit);
     fs::remove_dir_all(folder).unwrap();
