@@ -29,6 +29,9 @@ const RENEWALS: &str = "renewals";
 /// Lines that wait for the disk at most.
 const QUEUE: usize = 4096;
 
+/// Time for which a line waits for others.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// Detail of the log.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Detail {
@@ -182,18 +185,23 @@ impl Output {
     }
 
     fn run(mut self, lines: &Receiver<Line>, state: &Mutex<LogState>, heartbeat: &Heartbeat) {
-        for line in lines {
+        while let Ok(first) = lines.recv() {
+            // What happens to many credentials makes many lines: this thread is not woken for each.
+            std::thread::sleep(GATHER);
             let _working = heartbeat.start(self.path.as_deref().unwrap_or("the terminal".as_ref()));
-            match line {
-                Line::Text(line) => {
-                    let Written { is_lost, error } = self.write(&line);
-                    let mut state = lock(state);
-                    state.dropped += u64::from(is_lost);
-                    let path = self.path.as_deref().unwrap_or("".as_ref()).display();
-                    state.error = error.map(|e| format!("log {path} cannot be written: {e}"));
+            for line in std::iter::once(first).chain(lines.try_iter()) {
+                heartbeat.beat();
+                match line {
+                    Line::Text(line) => {
+                        let Written { is_lost, error } = self.write(&line);
+                        let mut state = lock(state);
+                        state.dropped += u64::from(is_lost);
+                        let path = self.path.as_deref().unwrap_or("".as_ref()).display();
+                        state.error = error.map(|e| format!("log {path} cannot be written: {e}"));
+                    }
+                    // Who asked may have given up.
+                    Line::Flush(answer) => _ = answer.try_send(()),
                 }
-                // Who asked may have given up.
-                Line::Flush(answer) => _ = answer.try_send(()),
             }
         }
     }

@@ -86,6 +86,8 @@ impl Scheduler {
         let is_new = !self.records.contains_key(&id);
         if is_new {
             let record = Record::new(observed.clone(), &self.rules, now, !self.all_known);
+            self.queues
+                .set_proven(&id, None, record.proven_with().as_ref());
             self.records.insert(id.clone(), Arc::new(record));
         }
         let event = self.change(&id, now, |record, rules| {
@@ -102,6 +104,8 @@ impl Scheduler {
     pub(crate) fn gone(&mut self, id: &CredentialId) {
         if let Some(record) = self.records.remove(id) {
             self.queues.remove(&record);
+            self.queues
+                .set_proven(id, record.proven_with().as_ref(), None);
         }
     }
 
@@ -152,9 +156,13 @@ impl Scheduler {
     ) -> Option<T> {
         let record = Arc::make_mut(self.records.get_mut(id)?);
         self.queues.remove(record);
+        let proven = record.proven_with();
         let result = change(record, &self.rules);
         record.look_up_at = record.plan_look_up(self.rules.limits, now);
         self.queues.add(record, now);
+        let now_proven = record.proven_with();
+        self.queues
+            .set_proven(id, proven.as_ref(), now_proven.as_ref());
         Some(result)
     }
 

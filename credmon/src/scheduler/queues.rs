@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::time::Instant;
 
-use super::Dependency;
 use super::record::{Record, Urgency};
+use super::{Dependency, dependencies};
 use crate::model::{CredentialId, Now, Target};
 
 /// All queues.
@@ -27,10 +27,6 @@ impl Queues {
     /// Adds a credential wherever it belongs now.
     pub(super) fn add(&mut self, record: &Record, now: Now) {
         let id = &record.top.id;
-        for dependency in record.proven_with() {
-            let proven = self.proven.entry(dependency).or_default();
-            proven.insert(id.clone());
-        }
         if self.running.contains(id) {
             return;
         }
@@ -60,8 +56,28 @@ impl Queues {
             let entry = (record.urgency(), id.clone());
             remove(&mut self.ready, route.target(), &entry);
         }
-        for dependency in record.proven_with() {
+    }
+
+    /// A credential has worked with the host and issuer `now`, and `before` with these: mostly the same.
+    pub(super) fn set_proven(
+        &mut self,
+        id: &CredentialId,
+        before: Option<&Target>,
+        now: Option<&Target>,
+    ) {
+        if before == now {
+            return;
+        }
+        let both = |target: Option<&Target>| {
+            let both = target.map(|(host, issuer)| dependencies(host, issuer));
+            both.into_iter().flatten()
+        };
+        for dependency in both(before) {
             remove(&mut self.proven, dependency, id);
+        }
+        for dependency in both(now) {
+            let proven = self.proven.entry(dependency).or_default();
+            proven.insert(id.clone());
         }
     }
 }

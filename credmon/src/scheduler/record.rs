@@ -12,10 +12,9 @@ use jiff::Timestamp;
 use super::condition::Condition;
 use super::in_place::InPlace;
 use super::timing::{self, Jitter, SecondsToAsk};
-use super::{Dependency, dependencies};
 use crate::model::{
     Cause, Event, InUse, Limits, Now, Observed, ObservedTop, Outcome, Reason, RenewalTask, Route,
-    Rules, SEE_TO_FILES, STORE_AGAIN, State, TaskKind, TopProblem, VaultLife,
+    Rules, SEE_TO_FILES, STORE_AGAIN, State, Target, TaskKind, TopProblem, VaultLife,
 };
 
 /// A token found at the start that lives longer than so many seconds, or for a time that it does not say, is
@@ -194,12 +193,8 @@ impl Record {
     }
 
     /// The host and the issuer that it has worked with.
-    pub(super) fn proven_with(&self) -> impl Iterator<Item = Dependency> + use<> {
-        let route = self.route().filter(|_| self.proven);
-        route
-            .map(|r| dependencies(&r.host, &r.issuer))
-            .into_iter()
-            .flatten()
+    pub(super) fn proven_with(&self) -> Option<Target> {
+        self.route().filter(|_| self.proven).map(Route::target)
     }
 
     /// Order of renewals: first credentials that jobs or users wait for, in the order in which they came;

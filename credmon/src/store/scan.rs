@@ -43,7 +43,7 @@ const ACCOUNT_LIMIT: usize = 10_000;
 const NAME_LIMIT: usize = 4 * ACCOUNT_LIMIT;
 /// Age of a folder's last change from which on its names are taken for known, in seconds: far above the
 /// ticks of clocks and their differences within a site.
-const SETTLED: i64 = 30;
+const SETTLED: i64 = 10;
 
 /// Scanner of one credential directory.
 pub(crate) struct Scanner {
