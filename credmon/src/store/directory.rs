@@ -13,7 +13,7 @@ use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::unistd::{Gid, getegid};
 
 use super::folder::{Folder, file_id};
-use super::install::{InstallError, Step};
+use super::install::{InstallError, Step, take_version};
 use super::top::{self, CompleteTop};
 use super::use_file;
 use crate::model::{
@@ -194,16 +194,16 @@ impl Directory {
         })
     }
 
-    /// Deletes a credential, `.use` first; not when `.top` is another by now.
+    /// Deletes a credential; not when its `.top` is another by now, at whatever moment that comes.
     pub(crate) fn delete(&self, id: &CredentialId, stamp: &TopStamp) -> Result<(), Errno> {
         let folder = self.root.folder(id.user())?;
-        match top::read(&folder, id) {
-            Some((found, _)) if found == *stamp => {
-                folder.remove(&id.use_name())?;
-                folder.remove(&id.top_name())
-            }
-            _ => Ok(()),
+        let found = top::read(&folder, id).map(|(found, _)| found);
+        if found.as_ref() == Some(stamp)
+            && let Some(_taken) = take_version(&folder, &id.top_name(), stamp.own)?
+        {
+            folder.remove(&id.use_name())?;
         }
+        Ok(())
     }
 
     fn folder(&self, id: &CredentialId) -> Result<Folder, Outcome> {

@@ -13,11 +13,12 @@ use std::path::Path;
 use htvault::clock::{Clock as _, SystemClock};
 use jiff::Timestamp;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat};
-use nix::unistd::{Gid, Uid, fchown, fsync};
+use nix::unistd::{Gid, Uid, fchown, fsync, linkat};
 
-use super::folder::{Folder, kind, kind_name};
+use super::folder::{Folder, file_id, kind, kind_name};
+use crate::model::FileId;
 
 /// Prefix of the names of files that are being written; the writer's process id follows.
 const TEMPORARY: &str = ".credmon-";
@@ -99,11 +100,7 @@ pub(crate) fn install(
         SFlag::S_IFSOCK,
     ];
     check_kind(folder, name, &replaceable)?;
-    let mut temporary = Temporary {
-        folder,
-        installed: false,
-        name: format!("{TEMPORARY}{}-{:016x}.tmp", std::process::id(), random()),
-    };
+    let mut temporary = Temporary::new(folder);
     let own = temporary.name.clone();
     let flags =
         OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -244,11 +241,50 @@ pub(crate) fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMPORARY)
 }
 
+/// Takes a version of a file out of its place, to be removed when what is returned is dropped; `None` when another one
+/// is there, at whatever moment that comes.
+pub(super) fn take_version<'a>(
+    folder: &'a Folder,
+    name: &str,
+    version: FileId,
+) -> Result<Option<Temporary<'a>>, Errno> {
+    let mut taken = Temporary::new(folder);
+    let aside = taken.name.as_str();
+    match renameat(folder, name, folder, aside) {
+        Err(Errno::ENOENT) => return Ok(None),
+        renamed => renamed?,
+    }
+    let place = |file: FileId| (file.device, file.inode);
+    let stat = folder.stat_of(aside).ok().flatten();
+    if stat.map(|stat| place(file_id(&stat))) == Some(place(version)) {
+        return Ok(Some(taken));
+    }
+    // Unless a newer one came meanwhile.
+    if !matches!(
+        linkat(folder, aside, folder, name, AtFlags::empty()),
+        Ok(()) | Err(Errno::EEXIST)
+    ) {
+        taken.installed = true;
+        renameat(folder, taken.name.as_str(), folder, name)?;
+    }
+    Ok(None)
+}
+
 /// A file that is removed when dropped, unless it was installed.
-struct Temporary<'a> {
+pub(super) struct Temporary<'a> {
     folder: &'a Folder,
     name: String,
     installed: bool,
+}
+
+impl<'a> Temporary<'a> {
+    fn new(folder: &'a Folder) -> Self {
+        Self {
+            folder,
+            installed: false,
+            name: format!("{TEMPORARY}{}-{:016x}.tmp", std::process::id(), random()),
+        }
+    }
 }
 
 impl Drop for Temporary<'_> {

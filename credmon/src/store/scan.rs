@@ -216,7 +216,12 @@ impl Scanner {
                     }
                 }
                 // One that came during the scan is not gone.
-                for user in self.accounts_beside(&names) {
+                let is_gone = |user: &&Arc<str>| {
+                    let place = names.binary_search_by(|name| (**name).cmp(user));
+                    place.is_err()
+                };
+                let gone: Vec<_> = self.accounts.keys().filter(is_gone).cloned().collect();
+                for user in gone {
                     self.scan_account(&user);
                 }
                 report.is_complete = true;
@@ -234,16 +239,6 @@ impl Scanner {
         report.watched_folders = self.watcher.len();
         self.send(Observation::Scanned(report));
         pause
-    }
-
-    /// Accounts that are known and not among these, which are in order.
-    fn accounts_beside(&self, names: &[String]) -> Vec<Arc<str>> {
-        let mut names = names.iter().map(String::as_str).peekable();
-        let is_beside = |user: &&Arc<str>| {
-            while names.next_if(|name| *name < &***user).is_some() {}
-            names.peek() != Some(&&***user)
-        };
-        self.accounts.keys().filter(is_beside).cloned().collect()
     }
 
     /// Opens the directory anew, and lists the accounts' folders in order.

@@ -190,3 +190,22 @@ fn leftovers_of_a_writer_that_is_gone_are_removed_at_once_and_others_when_old() 
     assert_eq!(names_after(&folder, "other.tmp", 10), young);
     assert_eq!(names_after(&folder, "other.tmp", 121), ["other.tmp"]);
 }
+
+#[test]
+fn a_file_that_came_in_the_place_of_the_version_to_be_taken_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::open(dir.path()).unwrap();
+    let version = || folder.stat_of("f").unwrap().map(|stat| file_id(&stat));
+    std::fs::write(dir.path().join("f"), "old").unwrap();
+    let old = version().unwrap();
+    std::fs::write(dir.path().join("g"), "new").unwrap();
+    std::fs::rename(dir.path().join("g"), dir.path().join("f")).unwrap();
+    assert!(take_version(&folder, "f", old).unwrap().is_none());
+    assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"new");
+    let new = version().unwrap();
+    let taken = take_version(&folder, "f", new).unwrap();
+    assert!(taken.is_some() && version().is_none());
+    drop(taken);
+    assert!(folder.names().unwrap().is_empty(), "it is removed");
+    assert!(take_version(&folder, "f", new).unwrap().is_none());
+}
