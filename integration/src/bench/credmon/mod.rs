@@ -84,7 +84,7 @@ const FULL: Sizes = Sizes {
     some: 1000,
     many: 10_000,
     rounds: 4,
-    idle: 60,
+    idle: 120,
     starts: 9,
     replaced: 500,
     replaced_theirs: 24,

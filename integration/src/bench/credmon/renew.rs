@@ -21,12 +21,12 @@ use crate::wait;
 /// second hour, since it renews a little before the time; both are counted alike.
 const RENEWALS_AN_HOUR: f64 = 3.0;
 
-/// Tokens of a hundred hours: in the minutes in which both are left alone no token is renewed, and few
-/// vault tokens are looked up (ours asks once for the expiry of each, spread over the time between two
-/// renewals; in a week that is one request beside 500 renewals).
+/// Tokens of ten thousand hours: in the minutes in which both are left alone no token is renewed, and no vault
+/// token is looked up (ours asks once for the expiry of each, spread over the time between two renewals: in a
+/// week, that is one request beside 500 renewals).
 const LIVES: Lives = Lives {
-    access_token: 360_000,
-    access_minimum: 240_000,
+    access_token: 36_000_000,
+    access_minimum: 24_000_000,
     ..Lives::HOUR
 };
 
