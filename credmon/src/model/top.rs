@@ -15,6 +15,13 @@ pub(crate) struct FileId {
     pub(crate) changed: i64,
 }
 
+impl FileId {
+    /// Device and inode: the same for all versions that are written in place.
+    pub(crate) fn place(self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+}
+
 /// Which version of a `.top` it is: its own file, and its parent's when that lends the vault token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TopStamp {

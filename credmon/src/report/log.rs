@@ -191,18 +191,22 @@ impl Output {
             let _working = heartbeat.start(self.path.as_deref().unwrap_or("the terminal".as_ref()));
             for line in std::iter::once(first).chain(lines.try_iter()) {
                 heartbeat.beat();
-                match line {
-                    Line::Text(line) => {
-                        let Written { is_lost, error } = self.write(&line);
-                        let mut state = lock(state);
-                        state.dropped += u64::from(is_lost);
-                        let path = self.path.as_deref().unwrap_or("".as_ref()).display();
-                        state.error = error.map(|e| format!("log {path} cannot be written: {e}"));
-                    }
-                    // Who asked may have given up.
-                    Line::Flush(answer) => _ = answer.try_send(()),
-                }
+                self.take(line, state);
             }
+        }
+    }
+
+    fn take(&mut self, line: Line, state: &Mutex<LogState>) {
+        match line {
+            Line::Text(line) => {
+                let Written { is_lost, error } = self.write(&line);
+                let mut state = lock(state);
+                state.dropped += u64::from(is_lost);
+                let path = self.path.as_deref().unwrap_or("".as_ref()).display();
+                state.error = error.map(|e| format!("log {path} cannot be written: {e}"));
+            }
+            // Who asked may have given up.
+            Line::Flush(answer) => _ = answer.try_send(()),
         }
     }
 

@@ -94,19 +94,14 @@ impl Gate {
 
     /// `true` when an account may ask a host once more, for some issuer.
     pub(crate) fn has_room(&self, account: &Arc<str>, host: &Arc<str>, now: Instant) -> bool {
-        let state = &mut *lock(&self.0);
-        let limit = state.limit;
-        state.under_way.leaves_room(account, state.most)
-            && state.hosts.get_mut(host).is_none_or(|there| {
-                there.under_way.leaves_room(account, PER_HOST)
-                    && limit.is_none_or(|limit| there.is_within(limit, account, now))
-            })
+        lock(&self.0).has_room(account, host, now)
     }
 
     /// `true` when a request may be sent.
     pub(crate) fn admits(&self, route: &Route, now: Instant) -> bool {
-        self.has_room(&route.account, &route.host, now)
-            && lock(&self.0).at_issuer(&route.target(), |count, bound| {
+        let mut state = lock(&self.0);
+        state.has_room(&route.account, &route.host, now)
+            && state.at_issuer(&route.target(), |count, bound| {
                 count.leaves_room(&route.account, bound)
             })
     }
@@ -161,9 +156,20 @@ impl Gate {
 }
 
 impl Use {
+    fn has_room(&mut self, account: &Arc<str>, host: &Arc<str>, now: Instant) -> bool {
+        let limit = self.limit;
+        self.under_way.leaves_room(account, self.most)
+            && self.hosts.get_mut(host).is_none_or(|there| {
+                there.under_way.leaves_room(account, PER_HOST)
+                    && limit.is_none_or(|limit| there.is_within(limit, account, now))
+            })
+    }
+
     /// Asks for the requests for an issuer that are under way, and their bound: half of what those for others leave at
     /// the host.
     fn at_issuer(&self, (host, issuer): &Target, ask: impl FnOnce(&Count, usize) -> bool) -> bool {
+        #[cfg(test)]
+        tests::count_question();
         let none = Count::default();
         let there = self.hosts.get(host);
         let count = there.and_then(|there| there.of_issuers.get(issuer));
@@ -244,10 +250,12 @@ impl Permit {
         };
         there.under_way.remove(account, 1);
         there.counted.remove(account, RenewalTask::MOST_REQUESTS);
-        if let Some(of_issuer) = there.of_issuers.get_mut(issuer) {
-            of_issuer.remove(account, 1);
+        if let Entry::Occupied(mut of_issuer) = there.of_issuers.entry(issuer.clone()) {
+            of_issuer.get_mut().remove(account, 1);
+            if of_issuer.get().all == 0 {
+                of_issuer.remove();
+            }
         }
-        there.of_issuers.retain(|_, count| count.all > 0);
         if state.limit.is_some() {
             there.counted.add(account, requests);
             let account = account.clone();
@@ -269,4 +277,4 @@ impl Drop for Permit {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

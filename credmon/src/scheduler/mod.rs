@@ -118,14 +118,11 @@ impl Scheduler {
         let users: HashSet<_> = records.keys().map(CredentialId::user).collect();
         self.ahead.retain(|user, _| users.contains(user));
         let routes = records.values().filter_map(|record| record.route());
-        let used: HashSet<_> = routes.map(|route| (&route.host, &route.issuer)).collect();
-        let hosts: HashSet<_> = used.iter().map(|(host, _)| *host).collect();
-        let is_used = |(host, issuer): &Dependency| match issuer {
-            Some(issuer) => used.contains(&(host, issuer)),
-            None => hosts.contains(host),
-        };
-        self.breakers.retain(|dependency, _| is_used(dependency));
-        self.short_lived.retain(is_used);
+        let used: HashSet<Dependency> = routes
+            .flat_map(|r| dependencies(&r.host, &r.issuer))
+            .collect();
+        self.breakers.retain(|d, _| used.contains(d));
+        self.short_lived.retain(|d| used.contains(d));
     }
 
     /// Other rules are in force: everything that waits is tried anew.

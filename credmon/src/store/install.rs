@@ -254,18 +254,19 @@ pub(super) fn take_version<'a>(
         Err(Errno::ENOENT) => return Ok(None),
         renamed => renamed?,
     }
-    let place = |file: FileId| (file.device, file.inode);
     let stat = folder.stat_of(aside).ok().flatten();
-    if stat.map(|stat| place(file_id(&stat))) == Some(place(version)) {
+    if stat.is_some_and(|stat| file_id(&stat).place() == version.place()) {
         return Ok(Some(taken));
     }
-    // Unless a newer one came meanwhile.
-    if !matches!(
-        linkat(folder, aside, folder, name, AtFlags::empty()),
-        Ok(()) | Err(Errno::EEXIST)
-    ) {
-        taken.installed = true;
-        renameat(folder, taken.name.as_str(), folder, name)?;
+    match linkat(folder, aside, folder, name, AtFlags::empty()) {
+        // Or a newer one came meanwhile.
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(_) => {
+            let put_back = renameat(folder, aside, folder, name);
+            // What could not be put back is not removed at once.
+            taken.installed = true;
+            put_back?;
+        }
     }
     Ok(None)
 }

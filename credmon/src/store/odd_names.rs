@@ -1,7 +1,7 @@
 //! Names in the directory that are left alone, or cannot be read just now: each is logged once, and of each account
 //! only some, so that none fills the log or hides what is said of others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Names of one account that are remembered, and lines of it in the log from one full scan to the next.
@@ -24,10 +24,9 @@ struct Account {
 }
 
 impl OddNames {
-    /// A full scan begins, with these folders in order: others are forgotten.
-    pub(super) fn begin(&mut self, folders: &[String]) {
-        let is_there = |user: &str| folders.binary_search_by(|f| (**f).cmp(user)).is_ok();
-        self.0.retain(|user, _| is_there(user));
+    /// A full scan begins, with these folders: others are forgotten.
+    pub(super) fn begin(&mut self, folders: &BTreeSet<String>) {
+        self.0.retain(|user, _| folders.contains(&**user));
         self.0.values_mut().for_each(|account| account.lines = 0);
     }
 

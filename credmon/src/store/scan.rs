@@ -5,7 +5,7 @@
 //! memory: of a `.top` only its route, of a `.use` only its claims. An error of the system never makes a credential
 //! disappear: what was known stays, and the next scan tries again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ const ACCOUNT_LIMIT: usize = 10_000;
 const NAME_LIMIT: usize = 4 * ACCOUNT_LIMIT;
 /// Age of a folder's last change from which on its names are taken for known, in seconds: far above the
 /// ticks of clocks and their differences within a site.
-const SETTLED: i64 = 10;
+const SETTLED: i64 = 30;
 
 /// Scanner of one credential directory.
 pub(crate) struct Scanner {
@@ -207,21 +207,16 @@ impl Scanner {
                     report.problems.extend(self.service.settle_in(&directory));
                 }
                 self.odd.begin(&names);
-                for portion in names.chunks(PORTION) {
-                    if !urgent(self) {
+                for (number, user) in names.iter().enumerate() {
+                    if number % PORTION == 0 && !urgent(self) {
                         return pause;
                     }
-                    for user in portion {
-                        self.scan_account(user);
-                    }
+                    self.scan_account(user);
                 }
                 // One that came during the scan is not gone.
-                let is_gone = |user: &&Arc<str>| {
-                    let place = names.binary_search_by(|name| (**name).cmp(user));
-                    place.is_err()
-                };
-                let gone: Vec<_> = self.accounts.keys().filter(is_gone).cloned().collect();
-                for user in gone {
+                let known = self.accounts.keys();
+                let gone = known.filter(|user| !names.contains(&***user));
+                for user in gone.cloned().collect::<Vec<_>>() {
                     self.scan_account(&user);
                 }
                 report.is_complete = true;
@@ -242,7 +237,7 @@ impl Scanner {
     }
 
     /// Opens the directory anew, and lists the accounts' folders in order.
-    fn open(&mut self) -> Result<(Arc<Directory>, Vec<String>), DirectoryError> {
+    fn open(&mut self) -> Result<(Arc<Directory>, BTreeSet<String>), DirectoryError> {
         let path = self.path.clone().ok_or(DirectoryError::NotConfigured)?;
         let served = self.directory.as_ref().map(|directory| directory.place());
         let directory = Arc::new(Directory::open(&path, served)?);
@@ -254,11 +249,10 @@ impl Scanner {
         self.watcher.start();
         self.directory = Some(directory.clone());
         self.send(Observation::Directory(Ok(directory.clone())));
-        let mut names = directory.names()?;
+        let names = directory.names()?;
         remove_leftovers(directory.root(), &names, self.clock.now(), writer_is_gone);
-        names.retain(|name| is_account(name));
-        names.sort_unstable();
-        Ok((directory, names))
+        let accounts = names.into_iter().filter(|name| is_account(name));
+        Ok((directory, accounts.collect()))
     }
 
     /// Scans one account's folder.

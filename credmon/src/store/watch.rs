@@ -93,7 +93,7 @@ impl Watcher {
         let Some(watches) = &mut self.watches else {
             return;
         };
-        let place = (folder.device, folder.inode);
+        let place = folder.place();
         if watches.folders.get(user).map(|watch| watch.place) == Some(place) {
             return;
         }

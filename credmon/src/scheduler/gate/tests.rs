@@ -1,5 +1,7 @@
 //! Bounds and fairness of the admission gate.
 
+use std::cell::Cell;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -10,6 +12,21 @@ fn route(account: &str, host: &str, issuer: &str) -> Route {
         host: host.into(),
         issuer: issuer.into(),
     }
+}
+
+thread_local! {
+    /// Questions of this thread for the room of an issuer so far.
+    static ASKED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Notes that the room of an issuer is asked for.
+pub(super) fn count_question() {
+    ASKED.set(ASKED.get() + 1);
+}
+
+/// Questions for the room of issuers so far.
+pub(in super::super) fn questions() -> usize {
+    ASKED.get()
 }
 
 /// Enters as often as it is admitted.

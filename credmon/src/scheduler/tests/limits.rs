@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use htvault::ErrorKind;
 
+use super::super::gate::tests::questions;
 use super::site::failure;
 use super::world::{Sent, UnderWay, id};
 use super::*;
@@ -222,15 +223,47 @@ fn one_account_with_thousands_of_credentials_that_hang_delays_nobody() {
 }
 
 #[test]
-fn issuers_of_one_account_that_wait_for_its_room_at_a_host_leave_room_for_another() {
+fn thousands_of_issuers_of_one_account_that_fail_cost_no_question_each() {
+    let mut world = World::of_life(90, 60);
+    for n in 0..300 {
+        world.store_at("evil", &format!("s{n}"), "evil", &format!("i{n}"));
+    }
+    world.pass(60);
+    let fails = Outcome::Failed(failure(ErrorKind::NotLongEnough, &id("evil", "x")));
+    world.site.accounts.insert("evil", fails);
+    world.pass(90);
+    while world.plan() > 0 {}
+    let before = questions();
+    world.plan();
+    let asked = questions() - before;
+    assert!(asked <= 64, "{asked} questions while there is room");
+    world.site.latency.insert("evil", 30);
+    world.pass(60);
+    let breakers = world.scheduler.breakers.values();
+    let due = breakers.filter(|breaker| breaker.wants_probe(world.now.mono));
+    assert!(due.count() > 200);
+    let before = questions();
+    world.plan();
+    let asked = questions() - before;
+    assert!(asked <= 64, "{asked} questions for one plan");
+}
+
+#[test]
+fn issuers_of_one_account_that_wait_for_its_room_at_a_host_cost_no_question_each() {
     let mut world = World::new();
     world.site.latency.insert("evil", 100_000);
     // The most urgent is the last by name.
     for n in 0..300 {
         world.store_at("evil", &format!("s{n}"), "evil", &format!("i{}", 999 - n));
     }
+    let before = questions();
     assert_eq!(world.plan(), 12);
+    let asked = questions() - before;
+    assert!(asked <= 64, "{asked} questions for a full host");
+    let before = questions();
     assert_eq!(world.plan(), 0);
+    let asked = questions() - before;
+    assert!(asked <= 64, "{asked} questions for one plan");
     world.store("u", "cms");
     world.pass(1);
     assert_eq!(world.status("u", "cms").state, State::Fresh);

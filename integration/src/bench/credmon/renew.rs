@@ -31,7 +31,7 @@ const LIVES: Lives = Lives {
 };
 
 /// Seconds after which neither has anything to do any more that follows from its renewals: both scan
-/// each minute, and ours lists a folder again when its last change was seconds ago.
+/// each minute, and ours lists a folder again when its last change was less than half a minute old.
 const FOLLOWS: u64 = 125;
 
 /// Processor time that a monitor uses.
